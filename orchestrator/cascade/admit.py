@@ -1,0 +1,178 @@
+"""Admit: check the task, claim its run in the store, and send home what is already done.
+
+**A task is claimed before anything is spent on it, and by one process only.**
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.canonical import canonical
+from orchestrator.cascade.run import Run, Stage
+from orchestrator.cascade.runtime import Runtime
+from orchestrator.cascade.settle import outcome_of
+from orchestrator.errors import DuplicateTask, EscalationPaused, InputError, TaskError
+from orchestrator.records import Task
+from orchestrator.store.entries import Claimed, RunClaim
+
+BUSY_POLL_S = 0.25
+SHARE_LOOK_S = 1.0
+
+
+async def admit(runs: Sequence[Run], rt: Runtime) -> None:
+    """Claim each run; those refused, done or followed elsewhere leave the path here."""
+    await _look_at_escalation(rt)
+    claims: list[tuple[Run, RunClaim]] = []
+    for run in runs:
+        try:
+            claim = _claim(run, rt)
+        except InputError as error:
+            _refuse(run, error)
+            continue
+        if rt.escalations_paused and _pauses(rt):
+            _refuse(run, EscalationPaused(_paused_words(rt)))
+            continue
+        if not _follows(run, rt):
+            claims.append((run, claim))
+    while claims:
+        claimed = await rt.store.claim([claim for _, claim in claims])
+        pairs = list(zip(claims, claimed, strict=True))
+        claims = [(run, claim) for (run, claim), got in pairs if got.kind == "busy"]
+        for (run, _), got in pairs:
+            if got.kind != "busy":
+                await _take(run, got, rt)
+        if claims:
+            await asyncio.sleep(BUSY_POLL_S)
+
+
+def check_task(task: Task, rt: Runtime) -> bytes:
+    """The task's canonical bytes. Raises TaskError where it is oversized or not what the task schema says."""
+    document = {"input": task.input, "meta": task.meta, "expected": task.expected}
+    try:
+        body = canonical(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TaskError(f"the task is not JSON: {error}") from error
+    if len(body) > rt.config.limits.task_bytes:
+        raise TaskError(
+            f"the task has {len(body)} bytes and `limits.task_bytes` is {rt.config.limits.task_bytes}",
+            hint="raise `limits.task_bytes`, or shorten the task",
+        )
+    if rt.task_schema is not None:
+        for found in rt.task_schema.iter_errors({"input": task.input, "meta": task.meta}):
+            where = ".".join(str(p) for p in found.instance_path) or "task"
+            raise TaskError(f"{where}: {found.message}", hint="the task schema is the pipeline's `task:` file")
+    return body
+
+
+def with_defaults(value: Any, schema: Mapping[str, Any] | None) -> Any:
+    """`value` with the schema's `default`s filled in, in objects, recursively."""
+    if not isinstance(value, Mapping) or not schema:
+        return value
+    filled = dict(value)
+    for name, part in schema.get("properties", {}).items():
+        if name in filled:
+            filled[name] = with_defaults(filled[name], part)
+        elif "default" in part:
+            filled[name] = part["default"]
+    return filled
+
+
+def _claim(run: Run, rt: Runtime) -> RunClaim:
+    task = run.task
+    if rt.loaded.task_schema is not None:
+        parts = rt.loaded.task_schema.get("properties", {})
+        run.task = task = Task(
+            input=with_defaults(task.input, parts.get("input")), meta=with_defaults(task.meta, parts.get("meta")),
+            id=task.id, expected=task.expected,
+        )
+    body = check_task(task, rt)
+    prefix = b"calibrate:" if run.collecting else b""
+    if task.id is not None:
+        key = prefix + b"id:" + task.id.encode()
+    elif run.line is not None:
+        key = prefix + b"line:%d:" % run.line + body
+    else:
+        key = prefix + b"run:" + run.run_id.encode()
+    run.task_key = rt.store.digest(key)
+    keep = rt.config.content.keep
+    return RunClaim(
+        run_id=run.run_id, pipeline=rt.config.pipeline, tenant=task.tenant, task_key=run.task_key,
+        task_digest=rt.store.digest(body), config_id=rt.loaded.config_id,
+        tags={t: task.meta[t] for t in rt.config.tags if t in task.meta},
+        content=canonical({"id": task.id, "input": task.input, "meta": task.meta, "expected": task.expected}),
+        keep_until=rt.clock() + keep if isinstance(keep, float) else None,
+    )
+
+
+def _follows(run: Run, rt: Runtime) -> bool:
+    """True where this process has the same task under way: then this run waits for that one's outcome."""
+    place = (run.task.tenant, run.task_key)
+    leader = rt.inflight.get(place)
+    if leader is not None:
+        run.follow, run.stage = leader, Stage.SETTLE
+        return True
+    rt.inflight[place] = asyncio.get_running_loop().create_future()
+    return False
+
+
+async def _take(run: Run, got: Claimed, rt: Runtime) -> None:
+    match got.kind:
+        case "new" | "resumed":
+            run.run_id = got.run_id
+            run.resumed = got.kind == "resumed"
+            run.stage = Stage.SCREEN
+        case "done":
+            assert got.outcome is not None
+            run.run_id = got.run_id
+            run.outcome, run.stage = outcome_of(got.outcome, id=run.task.id), Stage.DONE
+            _release(run, rt)
+        case "conflict":
+            words = f"task {run.task.id!r} was taken before with other content"
+            _refuse(run, DuplicateTask(words))
+            _release(run, rt)
+        case "config_changed":
+            _refuse(run, InputError("the configuration changed since this run began",
+                                    hint="give --resume-with-changes to go on under the new one"))
+            _release(run, rt)
+        case "busy":
+            raise AssertionError("busy runs are asked again")
+
+
+def _refuse(run: Run, error: InputError | EscalationPaused) -> None:
+    run.error, run.stage = error, Stage.DONE
+
+
+def _release(run: Run, rt: Runtime) -> None:
+    waiting = rt.inflight.pop((run.task.tenant, run.task_key), None)
+    if waiting is None or waiting.done():
+        return
+    if run.outcome is not None:
+        waiting.set_result(run.outcome)
+    else:
+        waiting.cancel()
+
+
+def _pauses(rt: Runtime) -> bool:
+    limit = rt.config.limits.escalation
+    return limit is not None and limit.then == "pause"
+
+
+def _paused_words(rt: Runtime) -> str:
+    limit = rt.config.limits.escalation
+    assert limit is not None
+    return f"more than {limit.share:.0%} of the tasks of the last {limit.window:g} s escalated: no new task is taken"
+
+
+async def _look_at_escalation(rt: Runtime) -> None:
+    limit = rt.config.limits.escalation
+    now = rt.clock()
+    if limit is None or now - rt.share_at < SHARE_LOOK_S:
+        return
+    rt.share_at = now
+    outcomes, escalated = await rt.store.escalation_share(rt.config.pipeline, now - limit.window)
+    above = outcomes >= limit.at_least and escalated > limit.share * outcomes
+    if above and not rt.escalations_paused:
+        await rt.store.record_event(rt.config.pipeline, "escalation_limit", f"{escalated} of {outcomes} escalated")
+    rt.escalations_paused = above

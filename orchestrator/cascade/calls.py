@@ -1,0 +1,361 @@
+"""One billed model request, from intent to settlement: the only place that asks a model.
+
+pick an endpoint -> wait for its gate -> write the intent (durable, budget reserved) -> ask -> settle (answer durable).
+Each attempt is a call of its own. **No request leaves before its intent is durable, and none is repeated once its
+answer is.** A cancelled or timed-out call is settled too: the provider may bill it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+
+from orchestrator.cascade.keys import request_key, upper_bound
+from orchestrator.cascade.run import Run, new_id
+from orchestrator.config.pipeline import BudgetConfig, ModelConfig
+from orchestrator.config.prices import PriceBook, PriceEntry
+from orchestrator.errors import BadAnswer, BudgetExceeded, CallTimedOut, ConnectionLost, ModelError, StoreError, UnpricedCall
+from orchestrator.models.limits import EndpointPool, retry_wait, should_retry
+from orchestrator.records import Answer, Call, CallState, Money, Provenance, Request, Role, Usage
+from orchestrator.store.entries import AnswerKeep, BudgetLine, CallIntent, CallSettlement
+
+if TYPE_CHECKING:
+    from orchestrator.models.client import ModelClient
+    from orchestrator.store.engine import Store
+    from orchestrator.store.entries import StoredAnswer
+
+NOT_BILLED = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model of the pipeline: its settings, the client that speaks to it, and its endpoints' limits."""
+
+    alias: str
+    config: ModelConfig
+    client: ModelClient
+    pool: EndpointPool
+
+    @property
+    def remote(self) -> bool:
+        return self.client.location != "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """An answer, where it is durable (`memo_key`), and whether it came from there (then it cost nothing)."""
+
+    answer: Answer
+    memo_key: str
+    from_memo: bool = False
+    signals: bytes | None = None
+    source_run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    money: Money | None
+    version: str | None
+    provenance: Provenance
+
+
+Cacheable = Callable[[Answer], bool]
+
+
+class Caller:
+    """Asks models on behalf of runs, by the book. One a pipeline and event loop."""
+
+    def __init__(
+        self, *, store: Store, pipeline: str, book: PriceBook | None, budget: BudgetConfig, cache_ttl_s: float | None,
+        keep_s: float, clock: Callable[[], float],
+    ) -> None:
+        self._store, self._pipeline, self._book, self._budget = store, pipeline, book, budget
+        self._cache_ttl_s, self._keep_s, self._clock = cache_ttl_s, keep_s, clock
+        self._flights: dict[tuple[str, str], asyncio.Future[Answered]] = {}
+
+    # -- the memo ------------------------------------------------------------------------------------------------
+
+    def key(self, model: Model, request: Request) -> str:
+        """The keyed digest of the canonical request: messages, schema, model, revision, parameters, sample."""
+        return self._store.digest(request_key(model.config.kind, model.client.name, model.client.revision, request))
+
+    def memo_keys(self, run: Run, key: str) -> list[str]:
+        """Where a durable answer may be: under its own key where the cache is on, under the run's when it resumed."""
+        keys = [key] if self._cache_ttl_s is not None else []
+        return [*keys, f"{run.run_id}:{key}"] if run.resumed else keys
+
+    async def recall(self, wanted: Sequence[tuple[Run, str]]) -> dict[tuple[str, str], Answered]:
+        """Durable answers for (run, request key) pairs, in one look-up: keyed by (run id, request key)."""
+        places = [(run.task.tenant, memo) for run, key in wanted for memo in self.memo_keys(run, key)]
+        if not places:
+            return {}
+        found = await self._store.recall(places)
+        answers: dict[tuple[str, str], Answered] = {}
+        for run, key in wanted:
+            for memo in self.memo_keys(run, key):
+                stored = found.get((run.task.tenant, memo))
+                if stored is not None:
+                    answers[run.run_id, key] = self._from_memo(run, memo, stored)
+                    break
+        return answers
+
+    def _from_memo(self, run: Run, memo_key: str, stored: StoredAnswer) -> Answered:
+        own = stored.run_id == run.run_id
+        if not own:
+            if stored.cost is not None:
+                run.saved.append(stored.cost)
+            run.source_run_id = stored.run_id
+            run.recalled = True
+        return Answered(
+            answer=stored.answer, memo_key=memo_key, from_memo=not own, signals=stored.signals,
+            source_run_id=stored.run_id,
+        )
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self, run: Run, step: str, role: Role, model: Model, request: Request, *, cacheable: Cacheable,
+        recall: bool = True,
+    ) -> Answered:
+        """The answer to `request`: from the memo, from an identical request already in flight, or from the model.
+
+        Raises ModelError when all attempts failed, BudgetExceeded and UnpricedCall before anything is sent.
+        """
+        key = self.key(model, request)
+        if recall and (known := (await self.recall([(run, key)])).get((run.run_id, key))):
+            return known
+        if self._cache_ttl_s is None:
+            return await self._retrying(run, step, role, model, request, key, cacheable)
+        return await self._single_flight(run, step, role, model, request, key, cacheable)
+
+    async def _single_flight(
+        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
+    ) -> Answered:
+        place = (run.task.tenant, key)
+        if (flight := self._flights.get(place)) is not None:
+            await asyncio.wait([flight])  # however it ends: a leader's failure is not the follower's
+            stored = (await self.recall([(run, key)])).get((run.run_id, key))
+            if stored is not None:
+                return stored
+        mine: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._flights[place] = mine
+        try:
+            answered = await self._retrying(run, step, role, model, request, key, cacheable)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                mine.set_exception(error)
+                mine.exception()  # retrieved: a flight nobody follows must not warn
+            else:
+                mine.cancel()
+            raise
+        else:
+            mine.set_result(answered)
+            return answered
+        finally:
+            if self._flights.get(place) is mine:
+                del self._flights[place]
+
+    async def _retrying(
+        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
+    ) -> Answered:
+        """The first attempt plainly; tenacity takes over only when it failed in a way that may pass."""
+        deadline = time.monotonic() + model.config.deadline
+        attempts = 0
+
+        async def once() -> Answered:
+            nonlocal attempts
+            attempts += 1
+            left = deadline - time.monotonic()
+            return await self._attempt(run, step, role, model, request, key, cacheable, attempts, left)
+
+        try:
+            return await once()
+        except ModelError as error:
+            if not should_retry(error) or model.config.retries == 0:
+                raise
+            first = error
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(should_retry),
+            wait=_wait,
+            stop=stop_after_attempt(model.config.retries) | stop_after_delay(model.config.deadline),
+            reraise=True,
+        )
+        await asyncio.sleep(min(retry_wait(first, 1), model.config.deadline))
+        answered: Answered = await retrying(once)
+        return answered
+
+    async def _attempt(
+        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
+        attempt: int, left_s: float,
+    ) -> Answered:
+        if run.slots is None:
+            return await self._gated(run, step, role, model, request, key, cacheable, attempt, left_s)
+        async with run.slots:
+            return await self._gated(run, step, role, model, request, key, cacheable, attempt, left_s)
+
+    async def _gated(
+        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
+        attempt: int, left_s: float,
+    ) -> Answered:
+        bound_tokens, bound = self._bound(model, request)
+        async with model.pool.enter(bound_tokens) as endpoint:
+            intent = self._intent(run, step, role, model, request, key, attempt, endpoint, bound)
+            return await self._asked(run, intent, model, request, cacheable, left_s)
+
+    async def _asked(
+        self, run: Run, intent: CallIntent, model: Model, request: Request, cacheable: Cacheable, left_s: float,
+    ) -> Answered:
+        started = time.perf_counter()
+        timeout_s = max(0.001, min(model.config.timeout, left_s))
+        sent = False
+        try:
+            await self._store.intend(intent)
+            sent = True
+            answer = await model.client.complete(
+                request, call_id=intent.call_id, endpoint=intent.endpoint, timeout_s=timeout_s
+            )
+        except (BudgetExceeded, StoreError):
+            raise
+        except ModelError as error:
+            await _through(self._settle_failed(run, intent, model, error, time.perf_counter() - started))
+            raise
+        except BaseException as error:
+            lost = ConnectionLost(f"given up before an answer came: {type(error).__name__}", sent=sent)
+            await _through(self._settle_failed(run, intent, model, lost, time.perf_counter() - started))
+            raise
+        memo_key = intent.request_key
+        keep = self._cache_ttl_s is not None and cacheable(answer)
+        if not keep:
+            memo_key = f"{run.run_id}:{intent.request_key}"
+        await self._settle(run, intent, model, answer, memo_key, self._cache_ttl_s if keep else None)
+        return Answered(answer=answer, memo_key=memo_key)
+
+    # -- the ledger ----------------------------------------------------------------------------------------------
+
+    def _bound(self, model: Model, request: Request) -> tuple[int, Money | None]:
+        """The most tokens and money this request can cost."""
+        usage = upper_bound(request)
+        entry = self._entry(model, model.client.name)
+        return usage.total, entry.cost(usage) if entry else None
+
+    def _entry(self, model: Model, answered: str) -> PriceEntry | None:
+        """The price of the model that answered; the pipeline's own `price:` alias only where it is the one asked."""
+        if self._book is None:
+            return None
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        own = self._book.entry(answered, at)
+        if own is None and model.config.price and answered == model.client.name:
+            own = self._book.entry(model.config.price, at)
+        return own
+
+    def _intent(
+        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, attempt: int, endpoint: str,
+        bound: Money | None,
+    ) -> CallIntent:
+        now = self._clock()
+        day = datetime.fromtimestamp(now, UTC).date().isoformat()
+        return CallIntent(
+            call_id=new_id("c", now), run_id=run.run_id, pipeline=self._pipeline, step=step, role=role,
+            attempt=attempt, sample=request.sample, model=model.client.name, provider=model.config.kind,
+            endpoint=endpoint, request_key=key, bound=bound, budgets=self._budget_lines(run, model, bound, day),
+            budget_day=day, account=model.config.account,
+        )
+
+    def _budget_lines(self, run: Run, model: Model, bound: Money | None, day: str) -> tuple[BudgetLine, ...]:
+        lines = []
+        if self._budget.per_day is not None:
+            lines.append(BudgetLine(scope=f"day:{self._pipeline}:{day}", limit=self._budget.per_day))
+        if self._budget.per_task is not None:
+            lines.append(BudgetLine(scope=f"task:{run.run_id}", limit=self._budget.per_task))
+        for line in lines:
+            if bound is None or bound.currency != line.limit.currency:
+                raise UnpricedCall(
+                    f"model {model.client.name!r} has no price in {line.limit.currency}, and budget {line.scope!r} "
+                    "applies: its cost can't be bounded"
+                )
+        return tuple(lines)
+
+    def _price(self, model: Model, answer: Answer) -> Cost:
+        if answer.cost is not None:
+            return Cost(money=answer.cost, version=None, provenance="provider")
+        entry = self._entry(model, answer.model)
+        if entry is None:
+            return Cost(money=None, version=None, provenance="unpriced")
+        kind: Provenance = "estimated" if answer.usage.estimated else "priced"
+        return Cost(money=entry.cost(answer.usage), version=entry.name, provenance=kind)
+
+    async def _settle(
+        self, run: Run, intent: CallIntent, model: Model, answer: Answer, memo_key: str, ttl_s: float | None,
+    ) -> None:
+        now = self._clock()
+        cost = self._price(model, answer)
+        keep = AnswerKeep(
+            tenant=run.task.tenant, memo_key=memo_key, answer=answer,
+            expires_at=now + (self._keep_s if ttl_s is None else ttl_s),
+        )
+        await self._record(
+            run, intent, "settled", cost, answer.usage, answer.latency_ms, now, answer=answer, keep=keep
+        )
+
+    async def _settle_failed(
+        self, run: Run, intent: CallIntent, model: Model, error: ModelError, seconds: float
+    ) -> None:
+        """What a failed call cost: nothing where it never left or was refused; unknown where it may be billed."""
+        now = self._clock()
+        if error.usage is not None:
+            entry = self._entry(model, model.client.name)
+            money = entry.cost(error.usage) if entry else None
+            cost = Cost(money=money, version=entry.name if entry else None,
+                        provenance="estimated" if entry else "unpriced")
+            state: CallState = "settled"
+        elif error.sent and isinstance(error, (ConnectionLost, CallTimedOut, BadAnswer)):
+            cost, state = Cost(money=None, version=None, provenance="unsettled"), "unsettled"
+        else:
+            entry = self._entry(model, model.client.name)
+            free = entry.cost(NOT_BILLED) if entry else None
+            cost, state = Cost(money=free, version=None, provenance="priced" if entry else "unpriced"), "settled"
+        usage = error.usage or (NOT_BILLED if state == "settled" else None)
+        await self._record(
+            run, intent, state, cost, usage, seconds * 1000, now, error=f"{type(error).__name__}: {error}"[:500]
+        )
+
+    async def _record(
+        self, run: Run, intent: CallIntent, state: CallState, cost: Cost, usage: Usage | None, latency_ms: float,
+        now: float, *, answer: Answer | None = None, keep: AnswerKeep | None = None, error: str | None = None,
+    ) -> None:
+        run.calls.append(Call(
+            call_id=intent.call_id, run_id=run.run_id, step=intent.step, role=intent.role, model=intent.model,
+            attempt=intent.attempt, sample=intent.sample, usage=usage, cost=cost.money, provenance=cost.provenance,
+            state=state, latency_ms=latency_ms, error=error,
+        ))
+        await self._store.settle(CallSettlement(
+            call_id=intent.call_id, state=state, model_answered=answer.model if answer else None,
+            response_id=answer.response_id if answer else None,
+            finish_reason=answer.finish_reason if answer else None, error=error, usage=usage, cost=cost.money,
+            price_version=cost.version, provenance=cost.provenance, latency_ms=latency_ms, ended_at=now, keep=keep,
+        ))
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return retry_wait(error, state.attempt_number + 1) if error else 0.0
+
+
+async def _through(write: Coroutine[None, None, None]) -> None:
+    """Finish a ledger write even when the caller is cancelled meanwhile; the cancellation follows after.
+
+    An intent or settlement that is awaited plainly needs none of this: it is queued before its first await.
+    """
+    task = asyncio.ensure_future(write)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        raise

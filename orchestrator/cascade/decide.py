@@ -1,0 +1,107 @@
+"""Decide: what the policy says of the draft, bounded by what is possible and by what no rule may do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.cascade.policy import AfterView, enforce
+from orchestrator.cascade.run import Run, Stage
+from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.cascade.signals import confidence_of
+from orchestrator.records import Decision, StepResult
+
+
+async def decide(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
+    """Each run leaves with a decision and its explanation: accepted, redrafted, escalated, handed off or declined."""
+    for run in runs:
+        decision = _decision(run, step, rt)
+        run.work.decision = decision
+        _act(run, step, rt, decision)
+
+
+def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
+    work, draft = run.work, run.work.draft
+    assert draft is not None
+    source = step.config.confidence.from_ if step.config.confidence else None
+    threshold = float("inf") if run.collecting else step.threshold
+    said = step.policy.after(AfterView(
+        base=run.view(), signals=work.signals, value=draft.value, parsed=draft.parsed,
+        confidence=confidence_of(work.signals, source) if source else None, threshold=threshold,
+        certified=step.certified, certificate_problem=_problem(step), lapsed=rt.config.certificate_lapsed,
+        attempt=work.attempt, run_id=run.run_id,
+    ))
+    bounded = enforce(
+        replace(said, forbid=work.forbid),
+        escalation_possible=_can_escalate(run, step, rt, said),
+        redraft_possible=work.attempt < step.config.draft.max_attempts,
+        spot_check_possible=_can_check(run, step, rt),
+        signals=work.signals, parsed=draft.parsed,
+    )
+    return _by_mode(run, rt, bounded)
+
+
+def _problem(step: Step) -> str | None:
+    confidence = step.config.confidence
+    if confidence is None or confidence.threshold is not None:
+        return None
+    return step.loaded.certificate_problem
+
+
+def _can_escalate(run: Run, step: Step, rt: Runtime, said: Decision) -> bool:
+    if rt.mode == "draft_only" or run.collecting:
+        return rt.mode != "draft_only"
+    validator = rt.models[said.to] if said.to else step.validator
+    if validator is None or validator.client.location in run.work.forbid:
+        return False
+    limit = rt.config.limits.escalation
+    return not (rt.escalations_paused and limit is not None and limit.then == "hand_off")
+
+
+def _can_check(run: Run, step: Step, rt: Runtime) -> bool:
+    return (
+        step.validator is not None and step.validator.client.location not in run.work.forbid and rt.mode == "cascade"
+    )
+
+
+def _by_mode(run: Run, rt: Runtime, decision: Decision) -> Decision:
+    """Shadow serves the validator whatever was decided; the decision itself stays on record."""
+    if rt.mode != "shadow" or run.collecting or decision.action not in ("accept", "spot_check", "escalate"):
+        return decision
+    words = f"shadow: would {decision.action} ({decision.rule}): {decision.explanation}"
+    return replace(decision, action="escalate", mode="redo", explanation=words, spot_check=False)
+
+
+def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
+    match decision.action:
+        case "redraft":
+            run.work.attempt += 1
+            run.stage = Stage.RECALL
+        case "escalate" if not run.collecting:
+            run.stage = Stage.VALIDATE
+        case "accept" | "spot_check":
+            _accept(run, step, rt, decision)
+        case "decline":
+            run.end_step(_result(run, step, "declined"), len(rt.steps))
+        case "hand_off" | "escalate":
+            run.handoff_reason = decision.explanation
+            run.end_step(_result(run, step, "handed_off"), len(rt.steps))
+
+
+def _accept(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
+    draft = run.work.draft
+    assert draft is not None
+    if decision.spot_check and decision.propensity is not None:
+        run.checks.append((step.id, decision.propensity))
+    run.end_step(_result(run, step, "accepted", draft.value), len(rt.steps))
+
+
+def _result(run: Run, step: Step, status: str, value: object = None) -> StepResult:
+    draft_ok = None
+    draft = run.work.draft
+    if run.task.expected is not None and draft is not None and len(run.results) == 0:
+        draft_ok = draft.parsed and step.compare.same(draft.value, run.task.expected)
+    return StepResult(
+        step=step.id, status=status, value=value,  # type: ignore[arg-type]  # one of the three literals above
+        decision=run.work.decision, signals=run.work.signals, draft_ok=draft_ok, attempts=run.work.attempt,
+    )

@@ -1,0 +1,44 @@
+"""A step's prompt, rendered: Jinja in a sandbox, a missing variable is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from orchestrator.errors import TaskError
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False, trim_blocks=True, lstrip_blocks=True
+)
+
+
+class Renderer:
+    """Turns a task into chat messages. Without a prompt the task brings its own `messages` in its input."""
+
+    def __init__(self, prompt: str | None, system: str | None) -> None:
+        self._prompt = _ENVIRONMENT.from_string(prompt) if prompt is not None else None
+        self._system = _ENVIRONMENT.from_string(system) if system else None
+
+    def messages(self, view: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """OpenAI-shaped messages. Raises TaskError where the task lacks what the prompt names."""
+        if self._prompt is None:
+            return self._own(view)
+        names = {**view, "input": view["task"]["input"], "meta": view["task"]["meta"]}
+        try:
+            user = {"role": "user", "content": self._prompt.render(names)}
+            if self._system is None:
+                return [user]
+            return [{"role": "system", "content": self._system.render(names)}, user]
+        except TemplateError as error:
+            raise TaskError(f"the prompt can't be rendered for this task: {error}") from error
+
+    def _own(self, view: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found = view["task"]["input"].get("messages")
+        if not isinstance(found, list) or not all(isinstance(m, dict) and "role" in m for m in found) or not found:
+            raise TaskError(
+                f"task.input.messages is {type(found).__name__}: a step without `prompt:` needs a list of chat messages"
+            )
+        return [dict(m) for m in found]

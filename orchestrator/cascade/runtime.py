@@ -1,0 +1,189 @@
+"""What the stages work with: the compiled pipeline, its models, the caller and the store. Built once a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cascade.calls import Caller, Model
+from orchestrator.cascade.compare import Compare, compile_compare
+from orchestrator.cascade.plugins import load_callable
+from orchestrator.cascade.policy import CompiledPolicy, compile_policy
+from orchestrator.cascade.render import Renderer
+from orchestrator.cascade.signals import SignalSet, compile_signals
+from orchestrator.config.fingerprint import fingerprint_digest, step_fingerprint
+from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json, model_target
+from orchestrator.config.pipeline import PipelineConfig, StepConfig
+from orchestrator.expressions import Expression, compile_expression
+from orchestrator.models.catalog import client_for
+from orchestrator.models.limits import EndpointPool
+from orchestrator.records import Mode, Outcome, Request
+from orchestrator.store.entries import ConfigEntry
+
+if TYPE_CHECKING:
+    from orchestrator.models.client import ModelClient
+    from orchestrator.store.engine import Store
+
+NO_CACHE_KEEP_S = 7 * 86400.0
+"""How long an answer kept only for resuming may wait for its run to be resumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step, compiled: everything its stages need, and nothing they must look up."""
+
+    index: int
+    loaded: LoadedStep
+    renderer: Renderer
+    signals: SignalSet
+    policy: CompiledPolicy
+    compare: Compare
+    when: Expression | None
+    drafter: Model
+    validator: Model | None
+    fingerprint: str
+
+    @property
+    def config(self) -> StepConfig:
+        return self.loaded.config
+
+    @property
+    def id(self) -> str:
+        return self.loaded.config.id
+
+    @property
+    def threshold(self) -> float | None:
+        """The number confidence is compared with; None where nothing (valid) certifies one."""
+        confidence = self.config.confidence
+        if confidence is None:
+            return None
+        if confidence.threshold is not None:
+            return confidence.threshold
+        if self.loaded.certificate is None or self.loaded.certificate_problem:
+            return None
+        found = self.loaded.certificate.get("threshold")
+        return None if found is None else float(found)
+
+    @property
+    def certified(self) -> bool:
+        confidence = self.config.confidence
+        return confidence is not None and confidence.certificate is not None and not self.loaded.certificate_problem
+
+    def request(self, view: Mapping[str, Any], sample: int) -> Request:
+        """The draft request of a task: sample 0 at the model's own temperature, later ones warmer, with own seeds."""
+        model = self.drafter.config
+        return Request(
+            messages=self.renderer.messages(view),
+            schema=self.loaded.output_schema if model.structured else None,
+            max_tokens=model.max_tokens,
+            temperature=model.temperature if sample == 0 else max(model.temperature, model.redraft_temperature),
+            seed=model.seed + sample,
+            sample=sample,
+            logprobs=self.signals.needs_logprobs,
+            thinking=model.thinking,
+        )
+
+
+@dataclass(slots=True)
+class Runtime:
+    """One pipeline at work in one event loop."""
+
+    loaded: LoadedPipeline
+    store: Store
+    steps: tuple[Step, ...]
+    models: dict[str, Model]
+    calls: Caller
+    clock: Callable[[], float]
+    mode: Mode
+    require: Expression | None
+    guards: tuple[tuple[str, Callable[..., Any]], ...]
+    task_schema: Any
+    in_file: bool = False
+    inflight: dict[tuple[str, str], asyncio.Future[Outcome]] = field(default_factory=dict)
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+    share_at: float = 0.0
+    escalations_paused: bool = False
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def config(self) -> PipelineConfig:
+        return self.loaded.config
+
+    @property
+    def keeps_content(self) -> bool:
+        return self.config.content.keep != "none"
+
+    async def aclose(self) -> None:
+        if self.background:
+            await asyncio.gather(*self.background, return_exceptions=True)
+        for model in self.models.values():
+            await model.client.aclose()
+
+
+def build(
+    loaded: LoadedPipeline, store: Store, *, clock: Callable[[], float], mode: Mode | None = None,
+    clients: Mapping[str, ModelClient] | None = None, in_file: bool = False,
+) -> Runtime:
+    """Compile `loaded` for work on `store`. `clients` replace models by name (tests: `testing.ScriptedModel`)."""
+    config = loaded.config
+    models = {name: _model(loaded, name, (clients or {}).get(name)) for name in config.models}
+    keep = config.content.keep
+    cache = config.cache.ttl if config.cache and keep != "none" else None
+    calls = Caller(
+        store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=cache,
+        keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock,
+    )
+    return Runtime(
+        loaded=loaded, store=store, models=models, calls=calls, clock=clock, mode=mode or config.mode,
+        steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
+        require=compile_expression(config.success.require) if config.success.require else None,
+        guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),
+        task_schema=_validator(loaded.task_schema), in_file=in_file,
+    )
+
+
+def config_entry(loaded: LoadedPipeline, now: float) -> ConfigEntry:
+    """The configuration as the ledger keeps it: secrets stay unexpanded."""
+    c = loaded.config
+    return ConfigEntry(
+        config_id=loaded.config_id, pipeline=c.pipeline, version=str(c.version), owner=c.owner,
+        cost_center=c.cost_center, mode=c.mode, body_json=config_body_json(loaded), created_at=now,
+    )
+
+
+def _model(loaded: LoadedPipeline, name: str, replaced: ModelClient | None) -> Model:
+    config = loaded.config.models[name]
+    client = replaced or client_for(
+        name, config, target=model_target(loaded, name), local_networks=loaded.config.local_networks,
+        allow_imports=loaded.config.allow_imports,
+    )
+    pool = EndpointPool(
+        client.endpoints, max_in_flight=config.max_in_flight, tokens_per_minute=config.tokens_per_minute
+    )
+    return Model(alias=name, config=config, client=client, pool=pool)
+
+
+def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> Step:
+    step, config = loaded.steps[index], loaded.config
+    allow = config.allow_imports
+    return Step(
+        index=index, loaded=step,
+        renderer=Renderer(step.prompt, step.system),
+        signals=compile_signals(step.config.signals, output_schema=step.output_schema, allow_imports=allow),
+        policy=compile_policy(step.policy, allow_imports=allow),
+        compare=compile_compare(step.config.compare, allow),
+        when=compile_expression(step.config.when) if step.config.when else None,
+        drafter=models[step.config.draft.model],
+        validator=models[step.config.validate_.model] if step.config.validate_ else None,
+        fingerprint=fingerprint_digest(step_fingerprint(loaded, step)),
+    )
+
+
+def _validator(schema: Mapping[str, Any] | None) -> Any:
+    if schema is None:
+        return None
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(dict(schema))

@@ -1,0 +1,61 @@
+"""Screen: what a step decides on the task alone, before anything is sent: `when`, `before` rules, the mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.cascade.run import Run, Stage
+from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.errors import ExpressionError
+from orchestrator.records import Decision, StepResult
+
+
+async def screen(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
+    """Skip, forbid, send on to recall, or straight to the validator or a person."""
+    for run in runs:
+        _screen(run, step, rt)
+
+
+def _screen(run: Run, step: Step, rt: Runtime) -> None:
+    view = run.view()
+    try:
+        wanted = step.when is None or bool(step.when.evaluate(view))
+    except ExpressionError as error:
+        _hand_off(run, step, rt, "when", f"`when` can't be evaluated: {error}")
+        return
+    if not wanted:
+        run.end_step(StepResult(step=step.id, status="accepted", skipped=True), len(rt.steps))
+        return
+    before = step.policy.before(view)
+    run.work.forbid = before.forbid
+    if before.action is not None:
+        _act(run, step, rt, before.action)
+    elif rt.mode == "validate_only" and not run.collecting:
+        run.work.decision = Decision(
+            action="escalate", rule="mode", explanation="mode is validate_only", forbid=before.forbid, mode="redo"
+        )
+        run.stage = Stage.VALIDATE
+    elif step.drafter.client.location in before.forbid:
+        run.work.decision = Decision(
+            action="escalate", rule="forbid", forbid=before.forbid, mode="redo",
+            explanation=f"the drafter is {step.drafter.client.location}, which is forbidden: {before.explanation}",
+        )
+        run.stage = Stage.VALIDATE
+    else:
+        run.stage = Stage.RECALL
+
+
+def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
+    match decision.action:
+        case "escalate":
+            run.work.decision, run.stage = decision, Stage.VALIDATE
+        case "decline":
+            run.end_step(StepResult(step=step.id, status="declined", decision=decision), len(rt.steps))
+        case "hand_off" | "accept" | "redraft" | "spot_check":
+            _hand_off(run, step, rt, decision.rule, decision.explanation)
+
+
+def _hand_off(run: Run, step: Step, rt: Runtime, rule: str, why: str) -> None:
+    decision = Decision(action="hand_off", rule=rule, explanation=why)
+    run.handoff_reason = why
+    run.end_step(StepResult(step=step.id, status="handed_off", decision=decision), len(rt.steps))

@@ -1,0 +1,296 @@
+"""Validate: the strong model judges, repairs or redoes what was escalated. The draft is data (`prompts.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from orchestrator.cascade.calls import Model
+from orchestrator.cascade.draft import OUTAGE_POLL_S, cacheable, end, gather_all, parse, spent
+from orchestrator.cascade.prompts import (
+    JUDGE_INSTRUCTIONS,
+    REPAIR_INSTRUCTIONS,
+    judge_schema,
+    repair_schema,
+    validator_messages,
+)
+from orchestrator.cascade.run import Run
+from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.errors import BudgetExceeded, ModelError, Outage, UnpricedCall
+from orchestrator.records import Answer, Draft, Request, Role, Signal, StepResult, ValidateMode, Verdict
+
+ASKED_AGAIN = 1
+"""How often an unreadable verdict is asked for once more, before it counts as rejected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """A verdict, and the signals of the value it serves."""
+
+    verdict: Verdict
+    signals: dict[str, Signal] | None = None
+
+
+async def validate(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
+    """Every escalated run of the group gets a verdict, or ends as the outage and budget settings say."""
+    if len(runs) == 1:
+        await _validate_one(runs[0], step, rt)
+    else:
+        await gather_all([_validate_one(run, step, rt) for run in runs])
+
+
+async def _validate_one(run: Run, step: Step, rt: Runtime) -> None:
+    run.escalated = True
+    model, problem = _validator(run, step, rt)
+    if model is None:
+        end(run, step, rt, "handed_off", "no_validator", problem)
+        return
+    try:
+        validated = await _with_outages(run, step, rt, model)
+    except Outage as error:
+        _outage(run, step, rt, error)
+    except ModelError as error:
+        end(run, step, rt, "handed_off", "validation_failed", f"no verdict: {type(error).__name__}: {error}")
+    except (BudgetExceeded, UnpricedCall) as error:
+        spent(run, step, rt, error)
+    else:
+        _conclude(run, step, rt, validated)
+
+
+def _validator(run: Run, step: Step, rt: Runtime) -> tuple[Model | None, str]:
+    decision = run.work.decision
+    name = decision.to if decision and decision.to else None
+    model = rt.models.get(name) if name else step.validator
+    if model is None:
+        return None, "the step has no validator"
+    if model.client.location in run.work.forbid:
+        return None, f"validator {model.alias!r} is {model.client.location}, which is forbidden for this task"
+    if rt.mode == "draft_only":
+        return None, "mode is draft_only"
+    return model, ""
+
+
+async def _with_outages(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
+    while True:
+        try:
+            return await _ask_for_verdict(run, step, rt, model)
+        except Outage as error:
+            if _on_outage(rt) != "wait":
+                raise
+            rt.notices.append(f"waiting for the validator: {error}")
+            await asyncio.sleep(OUTAGE_POLL_S)
+
+
+def _on_outage(rt: Runtime) -> str:
+    return rt.config.on_validator_outage or ("wait" if rt.in_file else "hand_off")
+
+
+def _mode(run: Run, step: Step) -> ValidateMode:
+    decision = run.work.decision
+    if run.work.draft is None:
+        return "redo"
+    if decision and decision.mode:
+        return decision.mode
+    return step.config.validate_.mode if step.config.validate_ else "redo"
+
+
+async def _ask_for_verdict(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
+    mode = _mode(run, step)
+    if mode == "redo":
+        return await _redo(run, step, rt, model)
+    judged = await (_judge if mode == "judge" else _repair)(run, step, rt, model)
+    if judged.verdict.kind != "rejected" or step.config.validate_ is None or step.config.validate_.on_reject != "redo":
+        return judged
+    redone = await _redo(run, step, rt, model)
+    reasons = (*judged.verdict.reasons, *redone.verdict.reasons)
+    return Validated(
+        verdict=Verdict(kind=redone.verdict.kind, value=redone.verdict.value, reasons=reasons, mode=mode),
+        signals=redone.signals,
+    )
+
+
+async def _judge(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
+    draft = _draft(run)
+    request = _verdict_request(run, step, rt, model, JUDGE_INSTRUCTIONS, judge_schema())
+    said = await _structured(run, step, rt, model, "judge", request, ("approved", "rejected"))
+    if said is None:
+        return _rejected("judge", "the verdict was unreadable twice")
+    if said["verdict"] == "rejected":
+        return _rejected("judge", *_reasons(said))
+    return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=_reasons(said), mode="judge"))
+
+
+async def _repair(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
+    draft = _draft(run)
+    request = _verdict_request(run, step, rt, model, REPAIR_INSTRUCTIONS, repair_schema(step.loaded.output_schema))
+    said = await _structured(run, step, rt, model, "repair", request, ("approved", "repaired", "rejected"))
+    if said is None:
+        return _rejected("repair", "the verdict was unreadable twice")
+    reasons = _reasons(said)
+    match said["verdict"]:
+        case "approved":
+            return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=reasons, mode="repair"))
+        case "repaired":
+            value = said.get("value")
+            signals = await _weigh_value(run, step, value)
+            if not _serves(signals):
+                return _rejected("repair", "the repaired value breaks the output schema", *reasons)
+            same = draft.parsed and step.compare.same(draft.value, value)
+            kind = "approved" if same else "repaired"
+            return Validated(
+                verdict=Verdict(kind=kind, value=value, reasons=reasons, mode="repair"), signals=signals  # type: ignore[arg-type]
+            )
+        case _:
+            return _rejected("repair", *reasons)
+
+
+async def _redo(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
+    """The validator does the task itself, unaware of the draft; broken answers are asked for once more."""
+    structured = step.loaded.output_schema is not None
+    role: Role = "redo"
+    for sample in range(ASKED_AGAIN + 1):
+        request = _redo_request(run, step, model, sample)
+        answered = await rt.calls.ask(
+            run, step.id, role, model, request, cacheable=lambda a: cacheable(a, structured)
+        )
+        value, parsed = parse(answered.answer.text, structured)
+        if not parsed:
+            continue
+        signals = await _weigh_value(run, step, value)
+        if _serves(signals):
+            draft = run.work.draft
+            same = draft is not None and draft.parsed and step.compare.same(draft.value, value)
+            verdict = Verdict(kind="approved" if same else "redone", value=value, mode="redo")
+            return Validated(verdict=verdict, signals=signals)
+    return _rejected("redo", "the validator's own answer broke the output schema twice")
+
+
+async def _structured(
+    run: Run, step: Step, rt: Runtime, model: Model, role: Role, request: Request, kinds: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """The verdict object, read by its schema alone; None where it is unreadable even when asked once more."""
+    for sample in range(ASKED_AGAIN + 1):
+        asked = request if sample == 0 else _again(request, model, sample)
+        answered = await rt.calls.ask(
+            run, step.id, role, model, asked, cacheable=lambda a: _verdict_of(a, kinds) is not None,
+
+        )
+        said = _verdict_of(answered.answer, kinds)
+        if said is not None:
+            return said
+    return None
+
+
+def _verdict_of(answer: Answer, kinds: tuple[str, ...]) -> dict[str, Any] | None:
+    if answer.finish_reason != "stop":
+        return None
+    try:
+        said = orjson.loads(answer.text)
+    except orjson.JSONDecodeError:
+        return None
+    allowed = {"verdict", "reasons", "value"}
+    if not isinstance(said, dict) or said.get("verdict") not in kinds or not set(said) <= allowed:
+        return None
+    return said
+
+
+def _verdict_request(
+    run: Run, step: Step, rt: Runtime, model: Model, instructions: str, schema: dict[str, Any]
+) -> Request:
+    draft = _draft(run)
+    return Request(
+        messages=validator_messages(
+            step.renderer.messages(run.view()), draft.value if draft.parsed else draft.text, instructions,
+            rt.store.secret,
+        ),
+        schema=schema if model.config.structured else None, max_tokens=model.config.max_tokens,
+        temperature=model.config.temperature, seed=model.config.seed, thinking=model.config.thinking,
+    )
+
+
+def _redo_request(run: Run, step: Step, model: Model, sample: int) -> Request:
+    config = model.config
+    return Request(
+        messages=step.renderer.messages(run.view()),
+        schema=step.loaded.output_schema if config.structured else None, max_tokens=config.max_tokens,
+        temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
+        seed=config.seed + sample, sample=sample, thinking=config.thinking,
+    )
+
+
+def _again(request: Request, model: Model, sample: int) -> Request:
+    return Request(
+        messages=request.messages, schema=request.schema, max_tokens=request.max_tokens,
+        temperature=max(request.temperature, model.config.redraft_temperature), seed=model.config.seed + sample,
+        sample=sample, thinking=request.thinking,
+    )
+
+
+async def _weigh_value(run: Run, step: Step, value: Any) -> dict[str, Signal]:
+    """Signals of a validator's value: those that can be measured without a drafter's answer."""
+    return await step.signals.measure_value(value, run.task)
+
+
+def _serves(signals: dict[str, Signal]) -> bool:
+    schema = signals.get("schema")
+    return schema is None or schema.ok
+
+
+def _draft(run: Run) -> Draft:
+    draft = run.work.draft
+    assert draft is not None, "judge and repair need a draft"
+    return draft
+
+
+def _reasons(said: dict[str, Any]) -> tuple[str, ...]:
+    found = said.get("reasons")
+    return tuple(str(r)[:500] for r in found[:20]) if isinstance(found, list) else ()
+
+
+def _rejected(mode: ValidateMode, *reasons: str) -> Validated:
+    return Validated(verdict=Verdict(kind="rejected", reasons=reasons, mode=mode))
+
+
+def _conclude(run: Run, step: Step, rt: Runtime, validated: Validated) -> None:
+    verdict, draft = validated.verdict, run.work.draft
+    run.work.verdict = verdict
+    if verdict.kind == "rejected":
+        words = "rejected by the validator: " + ("; ".join(verdict.reasons) or "no reason given")
+        fail = step.config.validate_ is not None and step.config.validate_.on_reject == "fail"
+        run.work.draft_ok = False if draft is not None and verdict.mode != "redo" else None
+        end(run, step, rt, "failed" if fail else "handed_off", "rejected", words)
+        return
+    if draft is not None:
+        run.work.draft_ok = verdict.kind == "approved"
+    if run.task.expected is not None and draft is not None and len(rt.steps) == 1:
+        run.work.draft_ok = draft.parsed and step.compare.same(draft.value, run.task.expected)
+    run.end_step(
+        StepResult(
+            step=step.id, status=verdict.kind, value=verdict.value, decision=run.work.decision, verdict=verdict,
+            signals=validated.signals or run.work.signals, draft_ok=run.work.draft_ok, attempts=run.work.attempt,
+        ),
+        len(rt.steps),
+    )
+
+
+def _outage(run: Run, step: Step, rt: Runtime, error: Outage) -> None:
+    words = f"the validator is out: {type(error).__name__}: {error}"
+    draft = run.work.draft
+    usable = draft is not None and draft.parsed and all(s.ok for s in run.work.signals.values() if s.required)
+    match _on_outage(rt):
+        case "degraded" if usable and draft is not None:
+            run.degraded = True
+            run.end_step(
+                StepResult(step=step.id, status="accepted", value=draft.value, decision=run.work.decision,
+                           signals=run.work.signals, attempts=run.work.attempt),
+                len(rt.steps),
+            )
+        case "fail":
+            run.error = error
+            end(run, step, rt, "failed", "validator_outage", words)
+        case _:
+            end(run, step, rt, "handed_off", "validator_outage", words)

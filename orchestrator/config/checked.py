@@ -1,0 +1,134 @@
+"""From a document to a typed model: every fault of the file at once, each with line, key, value and nearest key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic import ValidationError as Invalid
+
+from orchestrator.config.document import Document, KeyPath
+from orchestrator.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+NOT_SHOWN = frozenset({"api_key", "litellm_params", "extra_body", "endpoints"})
+"""Keys whose values may hold a secret: named in an error, never quoted."""
+
+_SHOWN_VALUE = 80
+
+
+def validated(model: type[M], document: Document) -> M:
+    """`document` as a `model`. Raises one ConfigError that lists every fault."""
+    if not isinstance(document.data, dict):
+        kind = type(document.data).__name__
+        raise ConfigError(f"the file is a {kind}, where a map of keys is needed", file=str(document.path), line=1)
+    try:
+        return model.model_validate(document.data)
+    except Invalid as error:
+        raise _config_error(model, document, error) from None
+
+
+def key_name(keys: KeyPath) -> str:
+    """`steps[0].draft.model`, as messages write it."""
+    name = ""
+    for key in keys:
+        name += f"[{key}]" if isinstance(key, int) else f".{key}" if name else key
+    return name
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """`; did you mean 'x'?`, or what there is to choose from."""
+    if found := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
+        return f"; did you mean {found[0]!r}?"
+    return f"; known are {', '.join(sorted(known))}" if known else ""
+
+
+def _config_error(model: type[BaseModel], document: Document, error: Invalid) -> ConfigError:
+    found = error.errors(include_url=False)
+    broken = {tuple(one["loc"][:length]) for one in found for length in range(len(one["loc"]))}
+    faults: dict[tuple[int, str], str] = {}
+    for one in found:
+        # a list that lost its broken items is not really too short; a union is told by its first member
+        if one["type"] != "too_short" or one["loc"] not in broken:
+            line, name, message = _fault(model, document, one)
+            faults.setdefault((line, name), message)
+    (line, name), message = min(faults.items())
+    rest = [f"\n{document.path}:{at}: {text}" for (at, _), text in sorted(faults.items())[1:]]
+    return ConfigError(message + "".join(rest), file=str(document.path), line=line, key=name)
+
+
+def _fault(model: type[BaseModel], document: Document, error: Mapping[str, Any]) -> tuple[int, str, str]:
+    found_at = error.get("ctx", {}).get("keys", ())
+    keys = _real_keys(document.data, (*error["loc"], *found_at))
+    name, kind = key_name(keys), error["type"]
+    if kind == "extra_forbidden":
+        message = f"unknown key {name!r}{nearest(str(keys[-1]), _keys_at(model, keys[:-1]))}"
+    elif kind == "missing":
+        message = f"the key {key_name((*keys, str(error['loc'][-1])))!r} is missing"
+    else:
+        reason = str(error["msg"]).removeprefix("Value error, ")
+        message = f"{name}: {reason}" if name else reason
+        if kind == "literal_error" and isinstance(error["input"], str):
+            message += nearest(error["input"], _quoted(error["ctx"]["expected"]))
+        if keys and kind != "value_error":
+            message += f" (it is {_shown(keys, error['input'])})"
+    return document.line(keys), name, message
+
+
+def _real_keys(data: Any, location: Sequence[str | int]) -> KeyPath:
+    """The part of a pydantic location that stands in the file: names of union members are left off."""
+    keys: list[str | int] = []
+    for key in location:
+        if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int)):
+            data = data[key]  # type: ignore[index]  # narrowed together with the key above
+            keys.append(key)
+    return tuple(keys)
+
+
+def _shown(keys: KeyPath, value: Any) -> str:
+    if NOT_SHOWN.intersection(k for k in keys if isinstance(k, str)):
+        return "not shown"
+    if isinstance(value, dict):
+        return f"a map of {', '.join(map(str, value))}"[:_SHOWN_VALUE]
+    text = repr(value)
+    return text if len(text) <= _SHOWN_VALUE else text[: _SHOWN_VALUE - 1] + "…"
+
+
+def _quoted(expected: str) -> list[str]:
+    return expected.replace(" or ", ", ").replace("'", "").split(", ")
+
+
+def _keys_at(model: type[BaseModel], keys: KeyPath) -> list[str]:
+    """The keys that a map at `keys` may have."""
+    found: list[Any] = [model]
+    for key in keys:
+        found = [inner for one in found for inner in _inside(one, key)]
+    return [
+        field.alias or name for one in found if isinstance(one, type) and issubclass(one, BaseModel)
+        for name, field in one.model_fields.items()
+    ]
+
+
+def _inside(kind: Any, key: str | int) -> Iterator[Any]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            if key in (name, field.alias):
+                yield from _plain(field.annotation)
+    elif get_origin(kind) is dict:
+        yield from _plain(get_args(kind)[1])
+    elif get_origin(kind) in (tuple, list):
+        yield from _plain(get_args(kind)[0])
+
+
+def _plain(annotation: Any) -> Iterator[Any]:
+    """The members of a union, without `Annotated`."""
+    if get_origin(annotation) is Annotated:
+        yield from _plain(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for one in get_args(annotation):
+            yield from _plain(one)
+    else:
+        yield annotation

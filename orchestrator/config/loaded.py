@@ -1,0 +1,50 @@
+"""A pipeline with its files read: what `load_pipeline` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.pipeline import PipelineConfig, StepConfig
+from orchestrator.config.policy import PolicyConfig
+from orchestrator.config.prices import PriceBook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedStep:
+    """One step with its files read. `prompt` and `system` are Jinja sources; without a prompt the task brings messages.
+
+    `reads` are the dotted names the prompt mentions. `certificate_problem` says why `certificate` counts for nothing.
+    """
+
+    config: StepConfig
+    prompt: str | None
+    system: str | None
+    reads: frozenset[tuple[str, ...]] = frozenset()
+    output_schema: dict[str, Any] | None
+    policy: PolicyConfig
+    policy_path: Path
+    certificate: Mapping[str, Any] | None = None
+    certificate_path: Path | None = None
+    certificate_problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedPipeline:
+    """A pipeline with its files read. `resolved` maps each key that names a path to what it resolved to.
+
+    `config` has the values of `${NAME}` in place, `body` has not: `config_id` is the digest of `body`.
+    """
+
+    config: PipelineConfig
+    path: Path
+    steps: tuple[LoadedStep, ...]
+    book: PriceBook | None
+    book_path: Path | None
+    task_schema: dict[str, Any] | None
+    config_id: str
+    resolved: Mapping[str, Path]
+    secrets: frozenset[str] = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)

@@ -1,0 +1,237 @@
+"""The pipeline file: what a person writes, as typed models that forbid unknown keys.
+
+Loading (YAML 1.2, `${NAME}`, paths, line numbers) is `loader.py`; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.config.quantities import Amount, Seconds, Share
+from orchestrator.records import Location, Mode, ValidateMode
+
+Thinking = Literal["off", "low", "medium", "high"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+MODEL_KINDS = ("embedded", "vllm", "openai", "litellm", "python")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+
+
+def fault(message: str, *keys: str | int) -> PydanticCustomError:
+    """A fault found across keys, at the one it should be mended at; the loader gives its line."""
+    return PydanticCustomError("value_error", "{text}", {"text": message, "keys": keys})
+
+
+class Serve(Strict):
+    """How `drafter up` starts vLLM for this model."""
+
+    data_parallel_size: Annotated[int, Field(ge=1)] = 1
+    tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
+    max_model_len: Annotated[int, Field(ge=1)] | None = None
+    dtype: str | None = None
+    args: tuple[str, ...] = ()
+
+
+class ModelConfig(Strict):
+    """A model: `use` is `embedded:FOLDER`, `vllm:NAME`, `openai:NAME` (any OpenAI-compatible server),
+    `litellm:PROVIDER/NAME` or `python:module:callable` (a ModelClient factory, allow-listed).
+
+    What may hold a secret is left out of dumps; its `repr` shows `${NAME}`, never the value.
+    """
+
+    use: Annotated[str, Field(json_schema_extra={"pattern": f"^({'|'.join(MODEL_KINDS)}):.+$"})]
+    endpoints: tuple[str, ...] = ()
+    revision: str | None = None
+    location: Location
+    thinking: Thinking | None = None
+    max_tokens: Annotated[int, Field(ge=1)] = 512
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    redraft_temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
+    seed: int = 0
+    timeout: Seconds = 60.0
+    deadline: Seconds = 300.0
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
+    max_in_flight: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    max_input_bytes: Annotated[int, Field(ge=1)] | None = None
+    structured: bool = True
+    stream: bool = False
+    api_key: Annotated[str | None, Field(exclude=True)] = None
+    litellm_params: Annotated[dict[str, Any], Field(exclude=True)] = {}
+    extra_body: Annotated[dict[str, Any], Field(exclude=True)] = {}
+    serve: Serve = Serve()
+    price: str | None = None
+    account: str | None = None
+
+    @field_validator("use")
+    @classmethod
+    def _known_kind(cls, use: str) -> str:
+        kind, _, target = use.partition(":")
+        if kind not in MODEL_KINDS:
+            near = difflib.get_close_matches(kind, MODEL_KINDS, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{use!r} is not KIND:NAME with a kind of {', '.join(MODEL_KINDS)}{meant}")
+        if not target.strip():
+            raise ValueError(f"{use!r} names no model after the colon")
+        return use
+
+    @model_validator(mode="after")
+    def _in_process_has_no_endpoint(self) -> ModelConfig:
+        if self.kind == "embedded" and self.endpoints:
+            raise fault("an embedded model runs in this process: it has no endpoints", "endpoints")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return self.use.split(":", 1)[0]
+
+    @property
+    def target(self) -> str:
+        return self.use.split(":", 1)[1]
+
+
+class DraftConfig(Strict):
+    model: Name
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
+
+
+class ConfidenceConfig(Strict):
+    """What the threshold is compared with: one raw signal, and a certificate or a plain number.
+
+    `from` names a signal (`agreement`) or a part of its value (`logprob.mean`).
+    """
+
+    from_: Annotated[str, Field(alias="from")]
+    certificate: str | None = None
+    threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ConfidenceConfig:
+        if self.certificate is None and self.threshold is None:
+            raise ValueError(
+                "every draft would escalate: give `certificate:` (see `orchestrator calibrate`) or `threshold:`"
+            )
+        if self.certificate is not None and self.threshold is not None:
+            raise ValueError("give `certificate:` or `threshold:`, not both")
+        return self
+
+
+class ValidateConfig(Strict):
+    model: Name
+    mode: ValidateMode = "repair"
+    on_reject: Literal["redo", "hand_off", "fail"] = "redo"
+
+
+class StepConfig(Strict):
+    id: Name
+    prompt: str | None = None
+    output: str | None = None
+    when: str | None = None
+    draft: DraftConfig
+    signals: tuple[str | dict[str, dict[str, Any]], ...] = ("schema",)
+    confidence: ConfidenceConfig | None = None
+    policy: str
+    validate_: Annotated[ValidateConfig | None, Field(alias="validate")] = None
+    compare: str = "exact"
+
+    @field_validator("signals")
+    @classmethod
+    def _one_key_each(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        for entry in entries:
+            if isinstance(entry, dict) and len(entry) != 1:
+                raise ValueError(f"a signal is a name, or one name with options, not {sorted(entry)}")
+        return entries
+
+
+class CacheConfig(Strict):
+    ttl: Seconds
+
+
+class BudgetConfig(Strict):
+    per_day: Amount | None = None
+    per_task: Amount | None = None
+    when_spent: Literal["hand_off", "fail"] = "hand_off"
+
+    @model_validator(mode="after")
+    def _one_currency(self) -> BudgetConfig:
+        if self.per_day and self.per_task and self.per_day.currency != self.per_task.currency:
+            raise ValueError("`per_day:` and `per_task:` are in two currencies")
+        return self
+
+
+class EscalationLimit(Strict):
+    share: Share
+    window: Seconds = 3600.0
+    then: Literal["pause", "hand_off"] = "pause"
+    at_least: Annotated[int, Field(ge=1)] = 50
+
+
+class Limits(Strict):
+    escalation: EscalationLimit | None = None
+    task_bytes: Annotated[int, Field(ge=1)] = 1_000_000
+
+
+class ContentConfig(Strict):
+    keep: Seconds | Literal["none"] = 30 * 86400.0
+
+
+class SuccessConfig(Strict):
+    require: str | None = None
+    feedback_window: Seconds = 7 * 86400.0
+
+
+class PipelineConfig(Strict):
+    """One pipeline file."""
+
+    pipeline: Name
+    version: int | str = 1
+    owner: str = ""
+    cost_center: str = ""
+    task: str | None = None
+    models: dict[Name, ModelConfig]
+    steps: Annotated[tuple[StepConfig, ...], Field(min_length=1)]
+    mode: Mode = "cascade"
+    cache: CacheConfig | None = None
+    budget: BudgetConfig = BudgetConfig()
+    limits: Limits = Limits()
+    on_drafter_outage: Literal["wait", "hand_off", "escalate", "fail"] | None = None
+    on_validator_outage: Literal["wait", "hand_off", "fail", "degraded"] | None = None
+    content: ContentConfig = ContentConfig()
+    success: SuccessConfig = SuccessConfig()
+    certificate_lapsed: Literal["escalate", "hand_off"] = "escalate"
+    prices: str | None = None
+    tags: tuple[str, ...] = ()
+    baseline: Share = 0.0
+    residency: Literal["local"] | None = None
+    local_networks: tuple[str, ...] = ()
+    allow_imports: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value == "off" else value
+
+    @model_validator(mode="after")
+    def _names(self) -> PipelineConfig:
+        seen: set[str] = set()
+        for i, step in enumerate(self.steps):
+            if step.id in seen:
+                raise fault(f"two steps are called {step.id!r}: give each its own id", "steps", i, "id")
+            seen.add(step.id)
+            self._check_model(step.draft.model, "steps", i, "draft", "model")
+            if step.validate_:
+                self._check_model(step.validate_.model, "steps", i, "validate", "model")
+        return self
+
+    def _check_model(self, name: str, *keys: str | int) -> None:
+        if name not in self.models:
+            near = difflib.get_close_matches(name, self.models, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else f", which has {', '.join(sorted(self.models))}"
+            raise fault(f"{name!r} is no model of `models:`{meant}", *keys)

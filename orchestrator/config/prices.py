@@ -1,0 +1,117 @@
+"""The price book, and the one place where usage becomes money. Exact: Decimal in, integer billionths out."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from orchestrator.config.pipeline import Strict, fault
+from orchestrator.records import TOKEN_CLASSES, Money, Usage
+
+
+def _exact(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError(f"{value!r} is not a price")
+    return Decimal(str(value))
+
+
+Price = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0), WithJsonSchema({"type": ["string", "number"]})]
+
+
+class TokenPrices(Strict):
+    """Price of a million tokens of each class. A class left out is unknown, save that `reasoning` falls to
+    `output`, and `cache_read` and `cache_write` to `input`, as providers bill them where they say nothing else."""
+
+    input: Price
+    output: Price
+    cache_read: Price | None = None
+    cache_write: Price | None = None
+    reasoning: Price | None = None
+
+    def of(self, token_class: str) -> Decimal:
+        own: Decimal | None = getattr(self, token_class)
+        if own is not None:
+            return own
+        return self.output if token_class == "reasoning" else self.input
+
+
+class GpuHour(Strict):
+    """A served model's hardware: `price` an hour and GPU, `gpus` of them, and what a GPU-second does at full load.
+
+    `tokens_per_s` is the throughput of all GPUs together in weighted tokens (input tokens weigh `input_weight`,
+    output tokens 1), measured once by `drafter bench`.
+    """
+
+    price: Price
+    gpus: Annotated[int, Field(ge=1)] = 1
+    tokens_per_s: Annotated[Decimal, Field(gt=0)]
+    input_weight: Annotated[Decimal, Field(ge=0)] = Decimal("0.1")
+    cache_read_weight: Annotated[Decimal, Field(ge=0)] = Decimal("0.01")
+
+
+class PriceEntry(Strict):
+    model: str
+    version: str = ""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    valid_from: date = date(1970, 1, 1)
+    source: str = ""
+    per_million: TokenPrices | None = None
+    gpu_hour: GpuHour | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> PriceEntry:
+        if (self.per_million is None) == (self.gpu_hour is None):
+            raise ValueError("an entry has either `per_million:` or `gpu_hour:`")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.version or f"{self.model}@{self.valid_from.isoformat()}"
+
+    def cost(self, usage: Usage) -> Money:
+        """Usage times price: one rounding, half even, per token class."""
+        return Money(nano=sum(self._class_nano(c, getattr(usage, c)) for c in TOKEN_CLASSES), currency=self.currency)
+
+    def _class_nano(self, token_class: str, tokens: int) -> int:
+        if not tokens:
+            return 0
+        if self.per_million is not None:
+            exact = self.per_million.of(token_class) * tokens * 1000  # 1e9 / 1e6
+        else:
+            gpu = self.gpu_hour
+            assert gpu is not None
+            weight = {"input": gpu.input_weight, "cache_write": gpu.input_weight, "cache_read": gpu.cache_read_weight}
+            work = tokens * weight.get(token_class, Decimal(1))
+            exact = work / gpu.tokens_per_s * gpu.price * gpu.gpus / 3600 * 1_000_000_000
+        return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+
+
+class PriceBook(Strict):
+    """`book` names the version; `aliases` map a served name to a priced one, explicitly, never by prefix."""
+
+    book: str
+    prices: tuple[PriceEntry, ...] = ()
+    aliases: Annotated[dict[str, str], Field(default_factory=dict)]
+    accounts: Annotated[dict[str, dict[str, str]], Field(default_factory=dict)]
+    kind: Literal["prices"] = "prices"
+
+    @model_validator(mode="after")
+    def _one_price_a_day(self) -> PriceBook:
+        seen: set[tuple[str, date]] = set()
+        for i, entry in enumerate(self.prices):
+            if (entry.model, entry.valid_from) in seen:
+                raise fault(f"{entry.model!r} has two prices from {entry.valid_from}", "prices", i, "model")
+            seen.add((entry.model, entry.valid_from))
+        return self
+
+    def entry(self, model: str, at: datetime) -> PriceEntry | None:
+        """The entry of `model` (or of its alias) valid at `at`; None where the book has none."""
+        day = at.date()
+        for name in (model, self.aliases.get(model)):
+            fitting = [e for e in self.prices if e.model == name and e.valid_from <= day]
+            if fitting:
+                return max(fitting, key=lambda e: e.valid_from)
+        return None

@@ -1,0 +1,75 @@
+"""JSON Schemas named by a pipeline: a file beside it, or an allow-listed pydantic model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from orchestrator.config.document import read_json
+from orchestrator.errors import ConfigError
+
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_import(reference: str) -> bool:
+    """Is this `module:Name` rather than the path of a file?"""
+    return bool(_REFERENCE.fullmatch(reference))
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """A JSON Schema from a file. References that leave the file are refused: nothing is fetched."""
+    schema = read_json(path)
+    if not isinstance(schema, dict):
+        raise ConfigError(f"a JSON Schema is an object, not a {type(schema).__name__}", file=str(path))
+    _check(schema, str(path))
+    return schema
+
+
+def imported_schema(reference: str, allow_imports: Sequence[str]) -> dict[str, Any]:
+    """The JSON Schema of a pydantic model, `module:Name`, if `allow_imports` lists it or its module."""
+    module, _, name = reference.partition(":")
+    if reference not in allow_imports and module not in allow_imports:
+        raise ConfigError(
+            f"{reference!r} would import Python code, and `allow_imports:` does not list it",
+            hint=f"add {module!r} to `allow_imports:` if you trust it",
+        )
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{reference!r} can't be imported: {error}", hint="is it on PYTHONPATH?") from error
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        raise ConfigError(f"{reference!r} is no pydantic model")
+    schema = found.model_json_schema()
+    _check(schema, reference)
+    return schema
+
+
+def _check(schema: dict[str, Any], name: str) -> None:
+    import jsonschema_rs
+
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            raise ConfigError(
+                f"$ref {reference!r} leaves the schema: write what it names under $defs", file=name, key="$ref"
+            )
+    try:
+        jsonschema_rs.validator_for(schema)
+    except (ValueError, jsonschema_rs.ValidationError) as error:
+        raise ConfigError(f"not a JSON Schema: {str(error).splitlines()[0]}", file=name) from None
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(schema, list):
+        for one in schema:
+            yield from _references(one)

@@ -1,0 +1,311 @@
+"""The SDK: load a pipeline, run tasks through it, record how they turned out.
+
+One asynchronous core. The synchronous face runs it in an event loop of its own, in a thread that lives as long as
+the pipeline is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator.cascade.run import Run, new_id
+from orchestrator.records import Json, Mode, Money, Outcome, Task
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from orchestrator.cascade.runtime import Runtime
+    from orchestrator.config.loader import LoadedPipeline
+    from orchestrator.models.client import ModelClient
+    from orchestrator.store.engine import Store
+
+DEFAULT_STORE = "sqlite:///orchestrator.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """One labelled draft, for calibration. `reached` says whether it got as far as the rule that compares the
+    confidence; `score` is that confidence (None where it could not be had)."""
+
+    task: Task
+    score: float | None
+    reached: bool
+    draft_ok: bool
+    value: Json
+    cost: Money | None
+
+
+class Pipeline:
+    """A loaded pipeline. Use it as a context manager (`with` or `async with`): closing waits for spot checks.
+
+    Safe to share between threads (the synchronous face) and between tasks of one event loop (the asynchronous one).
+    """
+
+    def __init__(
+        self, loaded: LoadedPipeline, *, store: str | Store = DEFAULT_STORE, mode: Mode | None = None,
+        clients: Mapping[str, ModelClient] | None = None, clock: Callable[[], float] = time.time,
+        in_file: bool = False,
+    ) -> None:
+        self.loaded = loaded
+        self._url, self._given = (store, None) if isinstance(store, str) else ("", store)
+        self._mode, self._clients, self._clock, self._in_file = mode, clients, clock, in_file
+        self._store: Store | None = self._given
+        self._works: dict[asyncio.AbstractEventLoop, Runtime] = {}
+        self._graph: Any = None
+        self._opening: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+        self._portal: BlockingPortal | None = None
+        self._exit = contextlib.ExitStack()
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, store: str | Store = DEFAULT_STORE, mode: Mode | None = None,
+        clients: Mapping[str, ModelClient] | None = None, env: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time, in_file: bool = False,
+    ) -> Pipeline:
+        """Read and check the pipeline file at `path` and all it names.
+
+        `store` is a database URL (`sqlite:///FILE`, `postgresql://…`, `memory:`); `mode` overrides the file's;
+        `clients` replace models by name, for tests. Raises ConfigError, naming file, line and key.
+        """
+        from orchestrator.config.loader import load_pipeline
+
+        loaded = load_pipeline(path, env=env)
+        return cls(loaded, store=store, mode=mode, clients=clients, clock=clock, in_file=in_file)
+
+    # -- asynchronous --------------------------------------------------------------------------------------------
+
+    async def arun(self, task: Task | Mapping[str, Any]) -> Outcome:
+        """The outcome of one task. Raises InputError (and its kin) where the task can't be taken."""
+        from orchestrator.flow import check_later, invoke, let_go
+
+        rt = await self.runtime()
+        run = self._run(as_task(task), rt)
+        try:
+            await invoke(self.graph, {"runs": [run]})
+        except BaseException:
+            let_go([run], rt)
+            raise
+        if run.outcome is None:
+            raise run.error or RuntimeError("the run ended without an outcome")
+        check_later(run, rt)
+        return run.outcome
+
+    async def amap(
+        self, tasks: AsyncIterable[Task | Mapping[str, Any]] | Iterable[Task | Mapping[str, Any]], *,
+        concurrency: int = 64,
+    ) -> AsyncIterator[Outcome]:
+        """Outcomes in order of completion. At most `concurrency` calls are in flight; tasks are drawn as they are
+        needed, and no further than the consumer keeps up. A task that can't be taken gives a `failed` outcome."""
+        from orchestrator.cascade.settle import outcome_or_failure
+
+        rt = await self.runtime()
+        runs = _runs(tasks, lambda task: self._run(as_task(task), rt))
+        async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
+            async for run in done:
+                yield outcome_or_failure(run)
+
+    async def flow(
+        self, runs: AsyncIterable[Run] | Iterable[Run], *, concurrency: int
+    ) -> AsyncIterator[Run]:
+        """Runs through the graph, as they end: what `amap` and file runs are made of."""
+        from orchestrator.flow import Flow
+
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency!r}: give at least 1")
+        rt = await self.runtime()
+        async with contextlib.aclosing(Flow(rt, self.graph, concurrency).each(runs)) as done:
+            async for run in done:
+                yield run
+
+    async def arecord_outcome(self, run_id: str, *, success: bool, reason: str = "") -> None:
+        """What was learned of a run later (append-only). A failure evicts the answers that led to it."""
+        store = await self.astore()
+        await store.record_feedback(run_id, success=success, reason=reason)
+        if not success:
+            await store.evict(run_id)
+
+    async def collect(self, tasks: Iterable[Task], *, concurrency: int = 64) -> AsyncIterator[Collected]:
+        """Draft labelled tasks through the same graph, up to the rule that compares the confidence; nothing is
+        validated or served. The basis of `orchestrator calibrate`."""
+        rt = await self.runtime()
+        runs = (self._run(task, rt, collecting=True) for task in tasks)
+        async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
+            async for run in done:
+                if run.outcome is not None:
+                    yield _collected(run, rt)
+
+    async def astore(self) -> Store:
+        """The store of this pipeline, opened where it was not yet."""
+        return (await self.runtime()).store
+
+    async def runtime(self) -> Runtime:
+        """The compiled pipeline at work in the running event loop: clients and limits belong to a loop."""
+        loop = asyncio.get_running_loop()
+        found = self._works.get(loop)
+        if found is not None:
+            return found
+        async with self._opening.setdefault(loop, asyncio.Lock()):
+            if loop not in self._works:
+                self._works[loop] = await self._open()
+        return self._works[loop]
+
+    async def __aenter__(self) -> Self:
+        await self.runtime()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Wait for spot checks under way, close clients, and the store where this pipeline opened it."""
+        work = self._works.pop(asyncio.get_running_loop(), None)
+        if work is not None:
+            await work.aclose()
+        if self._store is not None and self._given is None and not self._works:
+            store, self._store = self._store, None
+            await store.aclose()
+
+    # -- synchronous ---------------------------------------------------------------------------------------------
+
+    def run(self, task: Task | Mapping[str, Any]) -> Outcome:
+        """`arun`, waited for."""
+        return self._thread().call(self.arun, task)
+
+    def map(
+        self, tasks: Iterable[Task | Mapping[str, Any]], *, concurrency: int = 64
+    ) -> Iterator[Outcome]:
+        """`amap`, waited for, outcome by outcome."""
+        portal = self._thread()
+        done = self.amap(tasks, concurrency=concurrency)
+        try:
+            while True:
+                try:
+                    yield portal.call(anext, done)  # type: ignore[arg-type]  # an awaitable of one outcome
+                except StopAsyncIteration:
+                    return
+        finally:
+            portal.call(done.aclose)  # type: ignore[attr-defined]  # an async generator has it
+
+    def record_outcome(self, run_id: str, *, success: bool, reason: str = "") -> None:
+        """`arecord_outcome`, waited for."""
+        self._thread().call(lambda: self.arecord_outcome(run_id, success=success, reason=reason))
+
+    def __enter__(self) -> Self:
+        self._thread().call(self.runtime)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """`aclose`, waited for; ends the thread."""
+        if self._portal is not None:
+            self._portal.call(self.aclose)
+            self._portal = None
+            self._exit.close()
+
+    # -- LangGraph -----------------------------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> Any:
+        """The compiled LangGraph graph, asynchronous: {"tasks": [Task, …]} -> {"outcomes": [Outcome, …]}, in that
+        order."""
+        if self._graph is None:
+            from orchestrator.graph import assemble
+
+            self._graph = assemble(
+                self.loaded.config.pipeline, [step.config.id for step in self.loaded.steps], self.runtime,
+                lambda tasks, rt: [self._run(as_task(task), rt) for task in tasks],
+            )
+        return self._graph
+
+    def as_node(self, *, input: str, output: str, outcome: str | None = None, id: str | None = None) -> Any:
+        """A node for the caller's own graph: reads the task from state key `input` (a Task, or the mapping that is
+        its input), writes the value to `output` and, where named, the whole Outcome to `outcome`. `id` names the
+        state key of the idempotency key. Works in `invoke` and `ainvoke`."""
+        from langchain_core.runnables import RunnableLambda
+
+        def task(state: Mapping[str, Any]) -> Task:
+            found = state[input]
+            return found if isinstance(found, Task) else Task(input=found, id=state[id] if id else None)
+
+        def told(done: Outcome) -> dict[str, Any]:
+            return {output: done.value} | ({outcome: done} if outcome else {})
+
+        async def anode(state: Mapping[str, Any]) -> dict[str, Any]:
+            return told(await self.arun(task(state)))
+
+        return RunnableLambda(lambda state: told(self.run(task(state))), anode, name=self.loaded.config.pipeline)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _run(self, task: Task, rt: Runtime, *, line: int | None = None, collecting: bool = False) -> Run:
+        return Run(task=task, run_id=new_id("r", rt.clock()), mode=rt.mode, line=line, collecting=collecting)
+
+    async def _open(self) -> Runtime:
+        from orchestrator.cascade.runtime import build, config_entry
+        from orchestrator.store.engine import Store
+
+        if self._store is None:
+            self._store = await Store.open(self._url, clock=self._clock)
+        rt = build(
+            self.loaded, self._store, clock=self._clock, mode=self._mode, clients=self._clients, in_file=self._in_file
+        )
+        await self._store.record_config(config_entry(self.loaded, self._clock()))
+        return rt
+
+    def _thread(self) -> BlockingPortal:
+        if self._portal is None:
+            from anyio.from_thread import start_blocking_portal
+
+            self._portal = self._exit.enter_context(start_blocking_portal("asyncio"))
+        return self._portal
+
+
+def as_task(task: Task | Mapping[str, Any]) -> Task:
+    """A Task as it is, or one made of a mapping with `input` and, optionally, `id`, `meta`, `expected`."""
+    if isinstance(task, Task):
+        return task
+    from orchestrator.errors import TaskError
+
+    unknown = set(task) - {"id", "input", "meta", "expected"}
+    if unknown or not isinstance(task.get("input"), Mapping):
+        wrong = f"unknown keys {sorted(unknown)!r}" if unknown else f"input is {task.get('input')!r}"
+        raise TaskError(f"{wrong}: a task is {{'input': {{…}}}} and optionally 'id', 'meta', 'expected'")
+    return Task(
+        input=task["input"], id=task.get("id"), meta=task.get("meta") or {}, expected=task.get("expected")
+    )
+
+
+def _runs(
+    tasks: AsyncIterable[Task | Mapping[str, Any]] | Iterable[Task | Mapping[str, Any]],
+    make: Callable[[Task | Mapping[str, Any]], Run],
+) -> AsyncIterable[Run] | Iterable[Run]:
+    if isinstance(tasks, AsyncIterable):
+        live = tasks
+
+        async def each() -> AsyncIterator[Run]:
+            async for task in live:
+                yield make(task)
+
+        return each()
+    return (make(task) for task in tasks)
+
+
+def _collected(run: Run, rt: Runtime) -> Collected:
+    step = rt.steps[-1]
+    result = run.results.get(step.id)
+    decision = result.decision if result else None
+    costs = run.outcome.costs if run.outcome else ()
+    return Collected(
+        task=run.task, score=decision.confidence if decision else None,
+        reached=bool(decision and step.policy.compares_confidence(decision.rule)),
+        draft_ok=bool(result and result.draft_ok), value=run.work.draft.value if run.work.draft else None,
+        cost=costs[0] if len(costs) == 1 else None,
+    )

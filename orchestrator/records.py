@@ -1,0 +1,261 @@
+"""What the house speaks of: tasks, calls, drafts, signals, decisions, verdicts, outcomes.
+
+Frozen records without I/O. Every other module may import this one; it imports none of them.
+Units stand in the names: `_ms` milliseconds, `_s` seconds, `_nano` 1e-9 of a currency unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+Json = Any
+Role = Literal["draft", "sample", "judge", "repair", "redo", "guard", "spot_check", "baseline"]
+Action = Literal["accept", "redraft", "escalate", "spot_check", "hand_off", "decline"]
+Mode = Literal["cascade", "shadow", "draft_only", "validate_only"]
+ValidateMode = Literal["judge", "repair", "redo"]
+Status = Literal["accepted", "approved", "repaired", "redone", "handed_off", "declined", "failed"]
+VerdictKind = Literal["approved", "repaired", "redone", "rejected"]
+Location = Literal["local", "remote"]
+SuccessSource = Literal["require", "feedback", "label", "proof", "spot_check", "validator", "status", "unknown"]
+Provenance = Literal["provider", "priced", "estimated", "allocated", "unsettled", "unpriced", "cache"]
+CallState = Literal["intent", "settled", "unsettled"]
+
+STATUSES: tuple[Status, ...] = (
+    "accepted", "approved", "repaired", "redone", "handed_off", "declined", "failed",
+)
+SERVED: frozenset[Status] = frozenset({"accepted", "approved", "repaired", "redone"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One thing to be done. `id` is the idempotency key; without one, the content is the key.
+
+    `expected` is the right answer where it is known (a label); None means unknown.
+    """
+
+    input: Mapping[str, Json]
+    id: str | None = None
+    meta: Mapping[str, Json] = field(default_factory=dict)
+    expected: Json = None
+
+    @property
+    def tenant(self) -> str:
+        return str(self.meta.get("tenant", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call in disjoint classes: they sum to the bill.
+
+    `input` excludes cached reads and cache writes; `output` excludes reasoning.
+    `estimated` is True where the provider gave no usage and it was inferred.
+    """
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
+
+
+TOKEN_CLASSES: tuple[str, ...] = ("input", "cache_read", "cache_write", "output", "reasoning")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """An exact amount: integer billionths of a currency unit."""
+
+    nano: int
+    currency: str = "USD"
+
+    @property
+    def amount(self) -> Decimal:
+        return Decimal(self.nano).scaleb(-9)
+
+    def __str__(self) -> str:
+        return f"{self.amount.normalize():f} {self.currency}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Summary of an answer's token log-probabilities (natural log, <= 0); the list itself is not kept.
+
+    `n` tokens; `mean`, `total`; quantiles `q0` (the minimum), `q10`, `q25`, `q50`; `margin_mean` and
+    `margin_min` of top-1 minus top-2 (None where only the chosen token's was given).
+    """
+
+    n: int
+    mean: float
+    total: float
+    q0: float
+    q10: float
+    q25: float
+    q50: float
+    margin_mean: float | None = None
+    margin_min: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One rendered model request, before any provider's dialect: what a cache key is made of.
+
+    `messages` are OpenAI-shaped dicts. `schema` is the JSON Schema the answer must match, or None for text.
+    `sample` is the index of a redraft or agreement sample (0 the first): it selects the seed.
+    """
+
+    messages: Sequence[Mapping[str, Json]]
+    schema: Mapping[str, Json] | None = None
+    max_tokens: int = 512
+    temperature: float = 0.0
+    seed: int | None = None
+    sample: int = 0
+    logprobs: bool = False
+    thinking: Literal["off", "low", "medium", "high"] | None = None
+    stop: tuple[str, ...] = ()
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model returned for a Request. Durable as soon as it arrives.
+
+    `text` is the answer without thinking. `finish_reason` is `stop`, `length`, `content_filter`,
+    `tool_calls` or `other`. `logprobs` covers the whole answer, `value_logprobs` only the tokens
+    of field values (not braces, keys or punctuation). `cost` is set only where the provider itself returned one.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    model: str
+    response_id: str | None = None
+    endpoint: str = ""
+    logprobs: TokenLogprobs | None = None
+    value_logprobs: TokenLogprobs | None = None
+    cost: Money | None = None
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One measurement of a draft. A signal that raised is not ok, whatever its value."""
+
+    name: str
+    value: Json = None
+    ok: bool = True
+    reason: str = ""
+    time_ms: float = 0.0
+    required: bool = False
+    proof: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A parsed answer of the drafter: `value` is None where the text did not parse."""
+
+    value: Json
+    text: str
+    parsed: bool
+    answer: Answer
+    sample: int = 0
+    from_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the policy said, by which rule, and why, in words.
+
+    `certified` is False where the threshold is a plain number. `propensity` is the logged probability of a
+    spot check of this run (None where no sampling rule was reached). `mode` and `to` override the step's validate.
+    """
+
+    action: Action
+    rule: str
+    explanation: str
+    confidence: float | None = None
+    threshold: float | None = None
+    certified: bool = False
+    propensity: float | None = None
+    spot_check: bool = False
+    mode: ValidateMode | None = None
+    to: str | None = None
+    message: str | None = None
+    forbid: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the validator said of a draft."""
+
+    kind: VerdictKind
+    value: Json = None
+    reasons: tuple[str, ...] = ()
+    mode: ValidateMode = "judge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One billed model request, as the ledger holds it. `cost` None means unknown, never zero."""
+
+    call_id: str
+    run_id: str
+    step: str
+    role: Role
+    model: str
+    attempt: int = 1
+    sample: int = 0
+    usage: Usage | None = None
+    cost: Money | None = None
+    provenance: Provenance = "unpriced"
+    state: CallState = "settled"
+    latency_ms: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """How one step of a run ended."""
+
+    step: str
+    status: Status
+    value: Json = None
+    decision: Decision | None = None
+    verdict: Verdict | None = None
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+    draft_ok: bool | None = None
+    attempts: int = 0
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a task ended, and whether it was a success.
+
+    `success` is None while it is unknown. `cost_usd` is None where any of its calls could not be priced
+    (or is billed in another currency: see `costs`). `resumed` says that it was read back from the store.
+    """
+
+    run_id: str
+    status: Status
+    id: str | None = None
+    value: Json = None
+    success: bool | None = None
+    success_source: SuccessSource = "unknown"
+    decision: Decision | None = None
+    verdict: Verdict | None = None
+    steps: Mapping[str, StepResult] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+    costs: tuple[Money, ...] = ()
+    cost_usd: Decimal | None = None
+    saved_usd: Decimal | None = None
+    degraded: bool = False
+    resumed: bool = False
+    error: str | None = None

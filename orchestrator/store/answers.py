@@ -1,0 +1,169 @@
+"""Answers by the key of their request: the cache, and what a resumed run reads instead of asking again.
+
+An entry under a request key may be served to any run of its tenant; one under `RUN_ID:request key` only to that run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import Connection, func, select
+
+from orchestrator.records import Answer, Money, TokenLogprobs, Usage
+from orchestrator.store.entries import CacheStats, CallSettlement, StoredAnswer
+from orchestrator.store.statements import Transaction, chunks, table, updating, upserting
+from orchestrator.store.tables import AnswerRow, OutcomeRow, Run
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+_answer, _run, _outcome = table(AnswerRow), table(Run), table(OutcomeRow)
+_KEEP = upserting(
+    AnswerRow, "tenant", "memo_key", "call_id", "run_id", "pipeline", "created_at", "expires_at", "cost_nano",
+    "currency", "answer", "signals",
+)
+_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key"])
+_OWN_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key", "run_id"])
+
+
+def keep(transaction: Transaction, kept: Sequence[tuple[CallSettlement, Any]]) -> None:
+    """Store the answers of settled calls; a newer answer to the same request replaces the older one."""
+    rows = {}
+    for s, call in kept:
+        if (k := s.keep) is not None:
+            cost = (s.cost.nano, s.cost.currency) if s.cost is not None else (None, None)
+            rows[k.tenant, k.memo_key] = (
+                k.tenant, k.memo_key, s.call_id, call.run_id, call.pipeline, s.ended_at, k.expires_at, *cost,
+                pack(k.answer), None,
+            )
+    transaction.many(_KEEP, [rows[place] for place in sorted(rows)])
+
+
+def keep_signals(transaction: Transaction, groups: Sequence[Sequence[tuple[str, str, bytes]]]) -> list[None]:
+    """Lay signals (JSON) beside the answers they were measured on; answers no longer there are passed over."""
+    transaction.many(_SIGNALS, [(signals, tenant, key) for group in groups for tenant, key, signals in group])
+    return [None] * len(groups)
+
+
+def keep_own_signals(transaction: Transaction, rows: Sequence[tuple[bytes, str, str, str]]) -> None:
+    """The same for (signals, tenant, memo key, run id): only beside an answer that this very run made, since another
+    process may have replaced it meanwhile."""
+    transaction.many(_OWN_SIGNALS, rows)
+
+
+def recall(connection: Connection, keys: Sequence[tuple[str, str]], now: float) -> dict[tuple[str, str], StoredAnswer]:
+    """The unexpired answers among (tenant, memo key) pairs."""
+    by_tenant: dict[str, list[str]] = {}
+    for tenant, memo_key in keys:
+        by_tenant.setdefault(tenant, []).append(memo_key)
+    found: dict[tuple[str, str], StoredAnswer] = {}
+    a = _answer.c
+    columns = select(a.memo_key, a.call_id, a.run_id, a.expires_at, a.cost_nano, a.currency, a.answer, a.signals)
+    for tenant, wanted in by_tenant.items():
+        for some in chunks(wanted):
+            for row in connection.execute(columns.where(a.tenant == tenant, a.memo_key.in_(some))):
+                if row.expires_at is None or row.expires_at > now:
+                    found[tenant, row.memo_key] = _stored(row)
+    return found
+
+
+def _stored(row: Any) -> StoredAnswer:
+    return StoredAnswer(
+        answer=unpack(row.answer), signals=None if row.signals is None else orjson.loads(row.signals),
+        call_id=row.call_id, run_id=row.run_id,
+        cost=None if row.cost_nano is None else Money(nano=row.cost_nano, currency=row.currency),
+    )
+
+
+def evict(transaction: Transaction, run_id: str) -> int:
+    """Remove the answers a failed run made, and those it was served from the cache. Returns how many."""
+    sources = transaction.execute(
+        select(_run.c.source_run_id).where(_run.c.run_id == run_id, _run.c.source_run_id.is_not(None))
+    ).scalars()
+    return transaction.execute(_answer.delete().where(_answer.c.run_id.in_([run_id, *sources]))).rowcount
+
+
+def cache_stats(connection: Connection, pipeline: str | None, tenant: str | None, now: float) -> CacheStats:
+    """What the cache holds, and what its hits did not cost."""
+    a, o = _answer.c, _outcome.c
+    held = connection.execute(
+        select(
+            func.count(), func.coalesce(func.sum(func.length(a.answer)), 0),
+            func.count().filter(a.expires_at <= now),
+        ).where(_served_by_cache(), *_chosen(a, pipeline, tenant))
+    ).one()
+    saved = connection.execute(
+        select(func.count(), func.sum(o.saved_nano), o.saved_currency)
+        .where(o.saved_nano.is_not(None), *_chosen(o, pipeline, tenant)).group_by(o.saved_currency)
+    ).all()
+    hits = connection.execute(
+        select(func.count()).where(o.from_cache.is_(True), *_chosen(o, pipeline, tenant))
+    ).scalar_one()
+    return CacheStats(
+        entries=held[0], size_bytes=int(held[1]), expired=held[2], hits=hits,
+        saved=tuple(Money(nano=int(nano), currency=currency) for _, nano, currency in saved),
+    )
+
+
+def cache_purge(transaction: Transaction, pipeline: str | None, tenant: str | None, expired_only: bool) -> int:
+    """Remove what the cache may serve; answers kept for resuming stay. Returns how many."""
+    chosen = [_served_by_cache(), *_chosen(_answer.c, pipeline, tenant)]
+    if expired_only:
+        chosen.append(_answer.c.expires_at <= transaction.now)
+    return transaction.execute(_answer.delete().where(*chosen)).rowcount
+
+
+def own_entries() -> ColumnElement[bool]:
+    """Entries that only their own run may read."""
+    return _answer.c.memo_key.startswith(_answer.c.run_id.concat(":"))
+
+
+def _served_by_cache() -> ColumnElement[bool]:
+    return ~own_entries()
+
+
+def _chosen(columns: Any, pipeline: str | None, tenant: str | None) -> list[ColumnElement[bool]]:
+    chosen = [] if pipeline is None else [columns.pipeline == pipeline]
+    return chosen if tenant is None else [*chosen, columns.tenant == tenant]
+
+
+# -- an answer as bytes: JSON lists in a fixed order, which are half the size of JSON objects ---------------------------
+
+
+def pack(answer: Answer) -> bytes:
+    u = answer.usage
+    return orjson.dumps([
+        1, answer.text, answer.finish_reason, [u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.estimated],
+        answer.model, answer.response_id, answer.endpoint, _pack_logprobs(answer.logprobs),
+        _pack_logprobs(answer.value_logprobs), answer.cost and [answer.cost.nano, answer.cost.currency],
+        round(answer.latency_ms, 1),
+    ])
+
+
+def unpack(body: bytes) -> Answer:
+    _, text, finish_reason, usage, model, response_id, endpoint, logprobs, value_logprobs, cost, latency_ms = (
+        orjson.loads(body)
+    )
+    i, read, write, output, reasoning, estimated = usage
+    return Answer(
+        text=text, finish_reason=finish_reason, model=model, response_id=response_id, endpoint=endpoint,
+        usage=Usage(input=i, cache_read=read, cache_write=write, output=output, reasoning=reasoning,
+                    estimated=estimated),
+        logprobs=_unpack_logprobs(logprobs), value_logprobs=_unpack_logprobs(value_logprobs),
+        cost=Money(nano=cost[0], currency=cost[1]) if cost else None, latency_ms=latency_ms,
+    )
+
+
+def _pack_logprobs(p: TokenLogprobs | None) -> list[float | None] | None:
+    return None if p is None else [p.n, p.mean, p.total, p.q0, p.q10, p.q25, p.q50, p.margin_mean, p.margin_min]
+
+
+def _unpack_logprobs(values: list[Any] | None) -> TokenLogprobs | None:
+    if values is None:
+        return None
+    n, mean, total, q0, q10, q25, q50, margin_mean, margin_min = values
+    return TokenLogprobs(
+        n=n, mean=mean, total=total, q0=q0, q10=q10, q25=q25, q50=q50, margin_mean=margin_mean, margin_min=margin_min
+    )

@@ -1,0 +1,125 @@
+"""Calls: the intent that is durable before a request leaves, and the settlement that is durable before its answer is used.
+
+**A call is settled once.** A second settlement changes nothing; the one exception is a call that recovery had given
+up although its owner lived: what its owner then learns replaces the guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.records import Call, Money, Usage
+from orchestrator.store import answers, budgets
+from orchestrator.store.entries import CallIntent, CallSettlement
+from orchestrator.store.leases import RECOVERED
+from orchestrator.store.statements import Row, Transaction, chunks, inserting, table, updating
+from orchestrator.store.tables import CallRow
+
+_call = table(CallRow)
+_INTENT = inserting(
+    CallRow, "call_id", "run_id", "pipeline", "step", "role", "attempt", "sample", "model", "provider", "endpoint",
+    "request_key", "owner_id", "state", "started_at", "bound_nano", "bound_currency", "budget_day", "scopes", "account",
+)
+_SETTLE = updating(
+    CallRow, "state", "model_answered", "response_id", "finish_reason", "error", "input_tokens", "cache_read_tokens",
+    "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "currency", "price_version", "provenance",
+    "latency_ms", "ended_at", by=["call_id"],
+)
+_OPEN = ("call_id", "run_id", "pipeline", "state", "error", "model", "bound_nano", "bound_currency", "scopes")
+
+
+def intend(transaction: Transaction, intents: Sequence[CallIntent]) -> list[OrchestratorError | None]:
+    """Write the intents whose reservations fit; the others are refused with BudgetExceeded."""
+    refusals = budgets.reserve(transaction, intents)
+    fit = [intent for intent, refusal in zip(intents, refusals, strict=True) if refusal is None]
+    transaction.many(_INTENT, [_intent_row(transaction, intent) for intent in fit])
+    return refusals
+
+
+def _intent_row(transaction: Transaction, i: CallIntent) -> Row:
+    bound = (i.bound.nano, i.bound.currency) if i.bound is not None else (None, None)
+    scopes = " ".join(line.scope for line in i.budgets) or None
+    return (
+        i.call_id, i.run_id, i.pipeline, i.step, i.role, i.attempt, i.sample, i.model, i.provider, i.endpoint,
+        i.request_key, transaction.owner_id, "intent", transaction.now, *bound, i.budget_day, scopes, i.account,
+    )
+
+
+def settle(transaction: Transaction, settlements: Sequence[CallSettlement]) -> list[None]:
+    """Record what came back, move the reservations, and keep the answers: all of it in the one commit."""
+    first = {s.call_id: s for s in reversed(settlements)}
+    opened = [(first[row.call_id], row) for row in _still_open(transaction, sorted(first))]
+    transaction.many(_SETTLE, [_settled_row(s, row) for s, row in opened])
+    budgets.move(transaction, [move for s, row in opened if row.scopes for move in _moves(s, row)])
+    answers.keep(transaction, [(s, row) for s, row in opened if s.keep is not None])
+    return [None] * len(settlements)
+
+
+def _still_open(transaction: Transaction, call_ids: Sequence[str]) -> list[Any]:
+    """The calls among `call_ids` that wait for a settlement, locked."""
+    columns = select(*(_call.c[name] for name in _OPEN))
+    rows = [
+        row
+        for some in chunks(call_ids)
+        for row in transaction.execute(
+            columns.where(_call.c.call_id.in_(some)).order_by(_call.c.call_id).with_for_update()
+        )
+    ]
+    return [row for row in rows if row.state == "intent" or (row.state == "unsettled" and row.error == RECOVERED)]
+
+
+def _settled_row(s: CallSettlement, row: Any) -> Row:
+    tokens: tuple[int | None, ...] = (None,) * 5
+    if s.usage is not None:
+        u = s.usage
+        tokens = (u.input, u.cache_read, u.cache_write, u.output, u.reasoning)
+    cost = (s.cost.nano, s.cost.currency) if s.cost is not None else (None, None)
+    answered = s.model_answered if s.model_answered != row.model else None
+    return (
+        s.state, answered, s.response_id, s.finish_reason, s.error, *tokens, *cost, s.price_version, s.provenance,
+        s.latency_ms, s.ended_at, s.call_id,
+    )
+
+
+def _moves(s: CallSettlement, row: Any) -> list[budgets.Move]:
+    """Where the cost is not known, or is billed in another currency, the bound is what was spent."""
+    bound = row.bound_nano
+    known = s.cost is not None and s.cost.currency == row.bound_currency
+    spent = s.cost.nano if s.cost is not None and known else bound
+    held, counted = (bound, 0) if row.state == "intent" else (0, bound)  # recovery has counted the bound already
+    return [
+        budgets.Move(scope, released=held, spent=spent - counted, overrun=max(0, spent - bound))
+        for scope in row.scopes.split()
+    ]
+
+
+def calls_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Call]]:
+    """The calls of each run, in the order they left."""
+    calls: dict[str, list[Call]] = {run_id: [] for run_id in run_ids}
+    for some in chunks(run_ids):
+        wanted = select(_call).where(_call.c.run_id.in_(some)).order_by(_call.c.started_at, _call.c.call_id)
+        for row in connection.execute(wanted):
+            calls[row.run_id].append(_call_record(row))
+    return calls
+
+
+def _call_record(row: Any) -> Call:
+    usage = None
+    if row.input_tokens is not None:
+        usage = Usage(
+            input=row.input_tokens, cache_read=row.cache_read_tokens, cache_write=row.cache_write_tokens,
+            output=row.output_tokens, reasoning=row.reasoning_tokens, estimated=row.provenance == "estimated",
+        )
+    return Call(
+        call_id=row.call_id, run_id=row.run_id, step=row.step, role=row.role, model=row.model_answered or row.model,
+        attempt=row.attempt, sample=row.sample, usage=usage, cost=money(row.cost_nano, row.currency),
+        provenance=row.provenance or "unsettled", state=row.state, latency_ms=row.latency_ms or 0.0, error=row.error,
+    )
+
+
+def money(nano: int | None, currency: str | None) -> Money | None:
+    return None if nano is None or currency is None else Money(nano=nano, currency=currency)

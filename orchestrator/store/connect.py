@@ -1,0 +1,189 @@
+"""How a store is reached: URLs, engines, what is set on each connection, and what a failure means in words.
+
+SQLite runs with a write-ahead log and `synchronous=FULL`; its files are created for their owner alone (0600).
+PostgreSQL runs with `synchronous_commit=on`, whatever the server's default.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.pool import NullPool
+
+from orchestrator.errors import StoreError
+
+MEMORY = "memory:"
+LOCK_PATIENCE_S = 30.0
+"""How long a writer waits for the lock of another process before it gives up."""
+READER_PRAGMAS = ("PRAGMA busy_timeout=30000", "PRAGMA query_only=ON")
+WRITER_PRAGMAS = (
+    "PRAGMA busy_timeout=0",  # the writer waits by itself: SQLite's own waiting starves under several writers
+    "PRAGMA secure_delete=ON",  # erased content leaves no bytes behind in free pages
+    "PRAGMA cache_size=-16000",
+    "PRAGMA journal_size_limit=67108864",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a store is. `name` is fit for messages: it holds no password. `folder` is removed on close."""
+
+    url: URL
+    name: str
+    path: Path | None = None
+    folder: Path | None = None
+
+    @property
+    def durable(self) -> bool:
+        return self.folder is None
+
+    def remove(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def locate(url: str) -> Place:
+    """`sqlite:///FILE`, `postgresql://…`, or `memory:` for a private store that goes on close."""
+    if url == MEMORY:
+        folder = Path(tempfile.mkdtemp(prefix="orchestrator-"))
+        path = folder / "store.db"
+        return Place(url=URL.create("sqlite", database=str(path)), name=MEMORY, path=path, folder=folder)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _bad_url(url) from error
+    name = parsed.render_as_string(hide_password=True)
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
+        return Place(url=parsed, name=name, path=Path(parsed.database))
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return Place(url=parsed.set(drivername="postgresql+psycopg"), name=name)
+    raise _bad_url(name)
+
+
+def _bad_url(url: str) -> StoreError:
+    return StoreError(
+        f"{url!r} is no store: write sqlite:///FILE (four slashes for an absolute path) or postgresql://HOST/DATABASE"
+    )
+
+
+def writing_engine(place: Place) -> Engine:
+    """The engine of the one writer. On SQLite it makes the file, and every transaction starts as a writer's."""
+    if place.path is None:
+        return _postgres_engine(place, pool_size=1)
+    _create_private(place)
+    engine = create_engine(place.url, poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are ours: begun below, not by the driver at its own time
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"{place.name}: SQLite can't keep a write-ahead log there (journal mode {mode!r})",
+                             hint="put the store on a local disk")
+        connection.execute(f"PRAGMA synchronous={'FULL' if place.durable else 'OFF'}")
+        for pragma in WRITER_PRAGMAS:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading_engine(place: Place, *, size: int) -> Engine:
+    """A pool of `size` connections that can only read; each transaction is one consistent view."""
+    if place.path is None:
+        return _postgres_engine(place, pool_size=size)
+    engine = create_engine(place.url, pool_size=size, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in READER_PRAGMAS:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _postgres_engine(place: Place, *, pool_size: int) -> Engine:
+    try:
+        engine = create_engine(
+            place.url, paramstyle="format", pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+        )
+    except ImportError as error:
+        raise StoreError(f"{place.name} needs psycopg", hint="pip install 'draftgate[distributed]'") from error
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.execute("SET synchronous_commit = on")
+        connection.commit()
+
+    return engine
+
+
+def _create_private(place: Place) -> None:
+    """Make the file before SQLite does, readable by its owner only; SQLite gives `-wal` and `-shm` the same mode."""
+    assert place.path is not None
+    try:
+        os.close(os.open(place.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"{place.name}: {error.strerror}: {str(place.path)!r}",
+                         hint="name a folder that exists and that you may write to") from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Would the same transaction pass a moment later: a lock of another process, or a deadlock that was broken."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.OperationalError):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(cause, "sqlstate", None) in ("40001", "40P01", "55P03")
+
+
+def is_of_a_row(error: BaseException) -> bool:
+    """Does the failure concern what was written (a duplicate, an unfit value) and not the store as a whole."""
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    if isinstance(cause, sqlite3.Error):
+        return not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError
+    if (state := getattr(cause, "sqlstate", None)) is not None:
+        return str(state)[:2] in ("22", "23")
+    return isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError, KeyError))
+
+
+_SAID = {
+    "full": ("its disk is full", "free some space; what was reported as written is safe"),
+    "readonly": ("it can't be written: the file is read-only", "change its permissions or name another --store"),
+    "read-only": ("it can't be written: the database is read-only", "name a writable --store"),
+    "unable to open": ("the file can't be opened", "check the path and its permissions"),
+    "not a database": ("the file is no SQLite database", "name another --store"),
+    "malformed": ("the file is damaged", "restore it from a backup, or run `sqlite3 FILE .recover`"),
+    "locked": (f"another process held its lock for {LOCK_PATIENCE_S:.0f} s", "see which process uses the file"),
+    "disk i/o": ("its disk failed to read or write", "check the disk"),
+}
+
+
+def store_error(error: BaseException, name: str) -> StoreError:
+    """`error` of the driver as a StoreError that says what is wrong with the store `name` and what to do."""
+    if isinstance(error, StoreError):
+        return type(error)(str(error), hint=error.hint)
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    said = str(cause).strip()
+    for mark, (what, hint) in _SAID.items():
+        if mark in said.lower():
+            return StoreError(f"store {name}: {what} ({said})", hint=hint)
+    return StoreError(f"store {name}: {type(cause).__name__}: {said}", hint="check that the store is reachable")

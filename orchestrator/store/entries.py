@@ -1,0 +1,334 @@
+"""What goes into the store and what comes out of it: frozen, without SQL.
+
+Times are UTC epoch seconds (`_at`, `_until`); money is exact; `bytes` are JSON written by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.records import (
+    Action,
+    Answer,
+    Call,
+    CallState,
+    Json,
+    Money,
+    Provenance,
+    Role,
+    Status,
+    SuccessSource,
+    Usage,
+    VerdictKind,
+)
+
+ClaimKind = Literal["new", "resumed", "done", "busy", "conflict", "config_changed"]
+SpotCheckState = Literal["pending", "done", "unanswered", "forbidden"]
+FeedbackSource = Literal["feedback", "spot_check", "hand_off"]
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigEntry:
+    """A pipeline's configuration as it stands; `body_json` holds no secret."""
+
+    config_id: str
+    pipeline: str
+    version: str
+    owner: str
+    cost_center: str
+    mode: str
+    body_json: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunClaim:
+    """A task that wants to run. `task_key` and `task_digest` are keyed digests of its id and its content.
+
+    `content` is the task as JSON, kept until `keep_until` (None: until the run is finished, which then decides).
+    With `config_strict`, an open run of another configuration is reported as `config_changed` and left alone.
+    """
+
+    run_id: str
+    pipeline: str
+    tenant: str
+    task_key: str
+    task_digest: str
+    config_id: str
+    tags: Mapping[str, Json] = field(default_factory=dict)
+    content: bytes | None = None
+    keep_until: float | None = None
+    config_strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What became of a claim: `run_id` is the run that holds this task key, which may be an earlier one.
+
+    new: inserted. resumed: an open run, now ours. done: it has `outcome`. busy: another live process has it.
+    conflict: the key was used for other content. config_changed: open under another configuration, untouched.
+    """
+
+    run_id: str
+    kind: ClaimKind
+    outcome: StoredOutcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    run_id: str
+    pipeline: str
+    tenant: str
+    task_key: str
+    config_id: str
+    owner_id: str
+    done: bool
+    created_at: float
+    source_run_id: str | None
+
+
+# -- calls ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLine:
+    """One budget a call must fit: `scope` is `day:PIPELINE:YYYY-MM-DD` or `task:RUN_ID`."""
+
+    scope: str
+    limit: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallIntent:
+    """A call about to leave. `bound` is the most it can cost; every line of `budgets` reserves it."""
+
+    call_id: str
+    run_id: str
+    pipeline: str
+    step: str
+    role: Role
+    attempt: int
+    sample: int
+    model: str
+    provider: str
+    endpoint: str
+    request_key: str
+    bound: Money | None = None
+    budgets: tuple[BudgetLine, ...] = ()
+    budget_day: str | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerKeep:
+    """An answer to keep under `memo_key`: the request key where the cache may serve it, else `RUN_ID:request key`."""
+
+    tenant: str
+    memo_key: str
+    answer: Answer
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSettlement:
+    """What came back. A `cost` of None is unknown: the intent's bound then counts as spent."""
+
+    call_id: str
+    state: CallState
+    ended_at: float
+    model_answered: str | None = None
+    response_id: str | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    cost: Money | None = None
+    price_version: str | None = None
+    provenance: Provenance = "unpriced"
+    latency_ms: float | None = None
+    keep: AnswerKeep | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAnswer:
+    """A durable answer, with the signals measured on it (None: not yet), and the run and call that made it."""
+
+    answer: Answer
+    signals: Mapping[str, Json] | None
+    call_id: str
+    run_id: str
+    cost: Money | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """`entries` and `expired` count answers, `size_bytes` is their stored size, `saved` what hits did not cost."""
+
+    entries: int
+    expired: int
+    size_bytes: int
+    hits: int
+    saved: tuple[Money, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBudget:
+    scope: str
+    limit: Money
+    spent: Money
+    reserved: Money
+    overrun: Money
+
+
+# -- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEntry:
+    """What was decided in one step, on what numbers. `features` are numbers without content."""
+
+    step: str
+    status: Status
+    action: Action | None = None
+    rule: str | None = None
+    explanation: str | None = None
+    confidence: float | None = None
+    threshold: float | None = None
+    certified: bool = False
+    propensity: float | None = None
+    verdict: VerdictKind | None = None
+    draft_ok: bool | None = None
+    attempts: int = 0
+    from_cache: bool = False
+    features: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOffEntry:
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotCheckEntry:
+    step: str
+    propensity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeEntry:
+    """How a run ended, and all that is recorded with it in one commit.
+
+    `contents` are (kind, JSON) pairs: `value`, `value:STEP`, `draft:STEP`. `keep_until` is their retention: None
+    for ever, 0 only as long as a hand-off or spot check needs them. `signals` are (tenant, memo key, JSON) to lay
+    beside the answers they were measured on. `source_run_id` is the run whose answers were served from the cache.
+    """
+
+    run_id: str
+    pipeline: str
+    tenant: str
+    config_id: str
+    status: Status
+    ended_at: float
+    success: bool | None = None
+    success_source: SuccessSource = "unknown"
+    escalated: bool = False
+    degraded: bool = False
+    from_cache: bool = False
+    error: str | None = None
+    cost: Money | None = None
+    saved: Money | None = None
+    tags: Mapping[str, Json] = field(default_factory=dict)
+    steps: tuple[StepEntry, ...] = ()
+    contents: tuple[tuple[str, bytes], ...] = ()
+    keep_until: float | None = None
+    handoff: HandOffEntry | None = None
+    spot_checks: tuple[SpotCheckEntry, ...] = ()
+    signals: tuple[tuple[str, str, bytes], ...] = ()
+    source_run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOutcome:
+    """An outcome read back. `success` and its source take later feedback into account, by the precedence of
+    product.md. `value` is a person's resolution where there is one; `value_kept` is False once content was erased.
+    """
+
+    run_id: str
+    pipeline: str
+    tenant: str
+    config_id: str
+    status: Status
+    success: bool | None
+    success_source: SuccessSource
+    escalated: bool
+    degraded: bool
+    from_cache: bool
+    error: str | None
+    ended_at: float
+    cost: Money | None
+    saved: Money | None
+    tags: Mapping[str, Json]
+    source_run_id: str | None
+    value: Json = None
+    value_kept: bool = False
+    contents: Mapping[str, Json] = field(default_factory=dict)
+    steps: tuple[StepEntry, ...] = ()
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredHandOff:
+    """A task given to a person, with what was said where it is still kept (`task`, `draft:STEP`, …)."""
+
+    run_id: str
+    pipeline: str
+    tenant: str
+    step: str
+    reason: str
+    created_at: float
+    resolved_at: float | None
+    contents: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSpotCheck:
+    """A spot check taken up by this process, with the task and draft it looks at."""
+
+    run_id: str
+    step: str
+    pipeline: str
+    tenant: str
+    propensity: float
+    created_at: float
+    contents: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    pipeline: str
+    kind: str
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What `forget` erased. `open_runs` counts runs not yet finished: what they write later is not erased."""
+
+    runs: int
+    contents: int
+    answers: int
+    open_runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What recovery found: owners whose lease had lapsed, and their calls without an answer, now `unsettled`."""
+
+    owners: int
+    calls: int

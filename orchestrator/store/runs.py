@@ -1,0 +1,134 @@
+"""Runs: a task is claimed before anything is done for it, so that it has one run, however often it is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from orchestrator.records import Json
+from orchestrator.store import leases, outcomes
+from orchestrator.store.entries import Claimed, ConfigEntry, RunClaim, StoredRun
+from orchestrator.store.statements import Transaction, chunks, insert, inserting, table, upserting
+from orchestrator.store.tables import Config, Content, Run
+
+_run, _config = table(Run), table(Config)
+_NEW = inserting(
+    Run, "run_id", "pipeline", "tenant", "task_key", "task_digest", "config_id", "owner_id", "done", "created_at",
+    "tags_json",
+)
+_CONTENT = upserting(Content, "run_id", "kind", "tenant", "body", "keep_until")
+
+Key = tuple[str, str, str]
+
+
+def record_config(transaction: Transaction, configs: Sequence[ConfigEntry]) -> list[None]:
+    """Insert the configurations that are not there yet."""
+    for c in configs:
+        transaction.execute(insert(_config, transaction.dialect).on_conflict_do_nothing().values(
+            config_id=c.config_id, pipeline=c.pipeline, version=c.version, owner=c.owner, cost_center=c.cost_center,
+            mode=c.mode, body_json=c.body_json, created_at=c.created_at,
+        ))
+    return [None] * len(configs)
+
+
+def claim(transaction: Transaction, groups: Sequence[Sequence[RunClaim]]) -> list[list[Claimed]]:
+    """Claim the tasks of several groups: new ones are inserted, open ones taken over where their owner is gone."""
+    claims = [one for group in groups for one in group]
+    known = _known(transaction, claims)
+    fresh: dict[Key, RunClaim] = {}
+    for one in claims:
+        if _key(one) not in known:
+            fresh.setdefault(_key(one), one)
+    _insert(transaction, list(fresh.values()))
+    found = [(one, known[_key(one)]) for one in claims if _key(one) in known]
+    judged = _judge(transaction, found)
+    return [[_place(one, fresh, judged) for one in group] for group in groups]
+
+
+def _place(one: RunClaim, fresh: Mapping[Key, RunClaim], judged: Mapping[int, Claimed]) -> Claimed:
+    first = fresh.get(_key(one))
+    if first is None:
+        return judged[id(one)]
+    if first is one:
+        return Claimed(run_id=one.run_id, kind="new")
+    same = first.task_digest == one.task_digest
+    return Claimed(run_id=first.run_id, kind="resumed" if same else "conflict")
+
+
+def _key(one: RunClaim) -> Key:
+    return one.pipeline, one.tenant, one.task_key
+
+
+def _known(transaction: Transaction, claims: Sequence[RunClaim]) -> dict[Key, Any]:
+    """The runs that hold the claims' task keys already."""
+    keys: dict[tuple[str, str], list[str]] = {}
+    for one in claims:
+        keys.setdefault((one.pipeline, one.tenant), []).append(one.task_key)
+    r = _run.c
+    return {
+        (row.pipeline, row.tenant, row.task_key): row
+        for (pipeline, tenant), task_keys in keys.items()
+        for some in chunks(task_keys)
+        for row in transaction.execute(
+            select(_run).where(r.pipeline == pipeline, r.tenant == tenant, r.task_key.in_(some))
+        )
+    }
+
+
+def _insert(transaction: Transaction, fresh: Sequence[RunClaim]) -> None:
+    owner_id, now = transaction.owner_id, transaction.now
+    transaction.many(_NEW, [
+        (c.run_id, c.pipeline, c.tenant, c.task_key, c.task_digest, c.config_id, owner_id, False, now, tags(c.tags))
+        for c in fresh
+    ])
+    transaction.many(_CONTENT, [
+        (c.run_id, "task", c.tenant, c.content, c.keep_until) for c in fresh if c.content is not None
+    ])
+
+
+def _judge(transaction: Transaction, found: Sequence[tuple[RunClaim, Any]]) -> dict[int, Claimed]:
+    """What each claim on an existing run comes to, by the claim's identity."""
+    done = outcomes.load(transaction.connection, [row.run_id for _, row in found if row.done])
+    gone = leases.lapsed(transaction, {row.owner_id for _, row in found if not row.done})
+    return {id(one): _judge_one(transaction, one, row, done, gone) for one, row in found}
+
+
+def _judge_one(
+    transaction: Transaction, one: RunClaim, row: Any, done: Mapping[str, Any], gone: set[str]
+) -> Claimed:
+    if row.task_digest != one.task_digest:
+        return Claimed(run_id=row.run_id, kind="conflict")
+    if row.done:
+        return Claimed(run_id=row.run_id, kind="done", outcome=done[row.run_id])
+    if row.owner_id != transaction.owner_id and row.owner_id not in gone:
+        return Claimed(run_id=row.run_id, kind="busy")
+    if one.config_strict and row.config_id != one.config_id:
+        return Claimed(run_id=row.run_id, kind="config_changed")
+    return Claimed(run_id=row.run_id, kind="resumed" if _take(transaction, one, row) else "busy")
+
+
+def _take(transaction: Transaction, one: RunClaim, row: Any) -> bool:
+    """Make the open run ours, unless another process was faster."""
+    mine = _run.update().where(
+        _run.c.run_id == row.run_id, _run.c.owner_id == row.owner_id, _run.c.done.is_(False)
+    ).values(owner_id=transaction.owner_id, config_id=one.config_id)
+    return transaction.execute(mine).rowcount == 1
+
+
+def find(connection: Connection, pipeline: str, tenant: str, task_key: str) -> StoredRun | None:
+    """The run that holds a task key."""
+    r = _run.c
+    row = connection.execute(
+        select(_run).where(r.pipeline == pipeline, r.tenant == tenant, r.task_key == task_key)
+    ).one_or_none()
+    return None if row is None else StoredRun(
+        run_id=row.run_id, pipeline=row.pipeline, tenant=row.tenant, task_key=row.task_key, config_id=row.config_id,
+        owner_id=row.owner_id, done=row.done, created_at=row.created_at, source_run_id=row.source_run_id,
+    )
+
+
+def tags(values: Mapping[str, Json]) -> str:
+    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=str).decode() if values else "{}"

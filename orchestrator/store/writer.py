@@ -1,0 +1,215 @@
+"""The one writer of a process: a thread that commits whatever has gathered, in groups.
+
+A caller submits an operation and awaits it; it resumes once the commit that holds it is durable. While one commit is
+under way the next group gathers, so a busy process pays for one commit a group and a quiet one waits for none.
+See docs/store.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.errors import OrchestratorError, StoreError
+from orchestrator.store.connect import LOCK_PATIENCE_S, is_of_a_row, is_transient, store_error
+from orchestrator.store.statements import Transaction
+
+log = logging.getLogger(__name__)
+
+Flow = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
+"""Writes a list of payloads in the open transaction; one result each, where an OrchestratorError refuses its own."""
+
+GROUP = 256
+"""Most operations of one commit: other processes wait for it."""
+
+
+@dataclass(slots=True)
+class _Operation:
+    flow: Flow
+    payload: Any
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None
+
+
+class Writer:
+    """Owns the writing connection. `order` ranks flows within a commit: what a run does first comes first.
+
+    `beat` is a flow run every `beat_s` seconds (the lease): in this thread, so that a busy event loop loses no lease.
+    """
+
+    def __init__(
+        self, connection: Connection, *, name: str, owner_id: str, clock: Callable[[], float], lease_s: float,
+        order: Sequence[Flow], beat: Flow, beat_s: float,
+    ) -> None:
+        self._connection, self._name, self._owner_id, self._clock = connection, name, owner_id, clock
+        self._lease_s, self._beat, self._beat_s = lease_s, beat, beat_s
+        self._rank = {flow: place for place, flow in enumerate(order)}
+        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._broken: StoreError | None = None
+        self._thread = threading.Thread(target=self._run, name="orchestrator-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, flow: Flow, payload: Any) -> asyncio.Future[Any]:
+        """Queue one operation. Awaiting gives its result once durable, or the error; it is queued at once, so a
+        caller cancelled while it waits has still written it."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with self._gate:
+            if self._broken is not None:
+                raise StoreError(str(self._broken), hint=self._broken.hint)
+            self._queue.put(_Operation(flow, payload, loop, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what is queued, then end the thread. Blocks; later operations get a StoreError."""
+        with self._gate:
+            if self._broken is None:
+                self._broken = StoreError(f"store {self._name} is closed")
+                self._queue.put(None)
+        self._thread.join()
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        batch: list[_Operation] = []
+        try:
+            next_beat = time.monotonic() + self._beat_s
+            going = True
+            while going:
+                going, batch = self._gather(next_beat - time.monotonic())
+                if time.monotonic() >= next_beat:
+                    batch.append(_Operation(self._beat, None))
+                    next_beat = time.monotonic() + self._beat_s
+                if batch:
+                    self._commit(batch)
+        except BaseException as error:  # a thread that dies silently would leave its callers waiting for ever
+            log.exception("the writer of store %s stopped", self._name)
+            self._stop(batch, store_error(error, self._name))
+
+    def _gather(self, wait_s: float) -> tuple[bool, list[_Operation]]:
+        """What has come together by now, waiting at most `wait_s` for the first; False once the store closes."""
+        batch: list[_Operation] = []
+        try:
+            one = self._queue.get(timeout=max(0.0, wait_s))
+            while one is not None:
+                batch.append(one)
+                if len(batch) >= GROUP:
+                    break
+                one = self._queue.get_nowait()
+        except queue.Empty:
+            return True, batch
+        return one is not None, batch
+
+    def _commit(self, batch: list[_Operation]) -> None:
+        try:
+            results = self._transact(batch)
+        except Exception as error:  # whatever went wrong, those who wait must hear of it
+            results = self._failed(batch, error)
+        _resolve(batch, results)
+
+    def _failed(self, batch: list[_Operation], error: Exception) -> list[Any]:
+        """Nothing of `batch` was written. If one operation is to blame, find it by committing each on its own."""
+        if len(batch) > 1 and is_of_a_row(error):
+            return [result for operation in batch for result in self._alone(operation)]
+        if all(operation.future is None for operation in batch):
+            log.warning("store %s: the lease could not be renewed: %s", self._name, error)
+        return [store_error(error, self._name) for _ in batch]
+
+    def _alone(self, operation: _Operation) -> list[Any]:
+        try:
+            return self._transact([operation])
+        except Exception as error:  # as in _commit
+            return [store_error(error, self._name)]
+
+    def _transact(self, batch: list[_Operation]) -> list[Any]:
+        """Write `batch` in one transaction; again, within a bound, where another process was in the way."""
+        give_up = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                with self._transaction() as transaction:
+                    return self._write(transaction, batch)
+            except Exception as error:
+                if not is_transient(error) or time.monotonic() >= give_up:
+                    raise
+            time.sleep(random.uniform(0.0002, 0.005))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with self._connection.begin():
+            yield Transaction(
+                connection=self._connection, owner_id=self._owner_id, now=self._clock(), lease_s=self._lease_s
+            )
+
+    def _write(self, transaction: Transaction, batch: list[_Operation]) -> list[Any]:
+        """Each flow once, with all its payloads, in the order of a run's life."""
+        places: dict[Flow, list[int]] = {}
+        for place, operation in enumerate(batch):
+            places.setdefault(operation.flow, []).append(place)
+        results: list[Any] = [None] * len(batch)
+        for flow in sorted(places, key=lambda flow: self._rank.get(flow, len(self._rank))):
+            found = flow(transaction, [batch[place].payload for place in places[flow]])
+            for place, result in zip(places[flow], found, strict=True):
+                results[place] = result
+        return results
+
+    def _stop(self, batch: list[_Operation], error: StoreError) -> None:
+        with self._gate:
+            self._broken = error
+            while not self._queue.empty():
+                if (operation := self._queue.get_nowait()) is not None:
+                    batch.append(operation)
+        _resolve(batch, [error] * len(batch))
+
+
+def alone(write: Callable[..., Any]) -> Flow:
+    """The flow of an operation too rare to be written in groups: `write(transaction, *payload)` for each.
+
+    It must check before it writes: an OrchestratorError it raises refuses its own payload only.
+    """
+
+    def flow(transaction: Transaction, payloads: Sequence[Any]) -> list[Any]:
+        results: list[Any] = []
+        for payload in payloads:
+            try:
+                results.append(write(transaction, *payload))
+            except OrchestratorError as error:
+                results.append(error)
+        return results
+
+    return flow
+
+
+def _resolve(batch: Sequence[_Operation], results: Sequence[Any]) -> None:
+    """Wake the callers: once a loop, not once an operation."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for operation, result in zip(batch, results, strict=True):
+        if operation.loop is not None and operation.future is not None:
+            by_loop.setdefault(operation.loop, []).append((operation.future, result))
+    for loop, answers in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_answer, answers)
+        except RuntimeError:  # the loop was closed: nobody waits there any more
+            continue
+
+
+def _answer(answers: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in answers:
+        if future.done():  # its caller was cancelled
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

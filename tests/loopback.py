@@ -1,0 +1,343 @@
+"""A model server on 127.0.0.1 that speaks OpenAI's and Anthropic's protocols for real, and fails on demand.
+
+In-process: `async with Loopback(plan=["429", "ok"]) as server:` and `server.url`, `server.seen`.
+As a process: `python -m tests.loopback --port-file PORT --log LOG [--plan 429,ok] [--latency-ms 5] [--instant]`.
+
+What happens to a request is said, in this order, by the next entry of `plan`, the header `x-fault`, a model called
+`fault-NAME`, or `fault:NAME` in its text; NAME is one of FAULTS. Its log is its own account of what it was asked: one
+JSON line a request, appended (O_APPEND) before anything is answered, so it outlives both ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import importlib
+import os
+import re
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+STATUS_FAULTS: dict[str, tuple[int, dict[str, str], str]] = {
+    "429": (429, {"Retry-After": "0.05"}, "slow down"),
+    "429-bare": (429, {}, "slow down"),
+    "429-ms": (429, {"retry-after-ms": "70", "Retry-After": "9"}, "slow down"),
+    "500": (500, {}, "it broke"),
+    "503": (503, {}, "too busy"),
+    "408": (408, {}, "request timeout"),
+    "409": (409, {}, "conflict"),
+    "400": (400, {}, "temperature must be a number"),
+    "404": (404, {}, "the model does not exist"),
+    "401": (401, {}, "incorrect API key"),
+    "403": (403, {}, "not allowed"),
+    "redirect": (307, {"Location": "http://203.0.113.9/v1/chat/completions"}, "moved"),
+    "overflow": (400, {}, "This model's maximum context length is 1024 tokens. However, your prompt contains 4000."),
+    "overflow-openai": (400, {}, "context_length_exceeded"),
+}
+BODY_FAULTS = (
+    "broken-json", "wrong-type", "empty-choices", "empty-message", "no-usage", "other-model", "negative-usage",
+    "truncated", "thinking", "not-object",
+)
+WIRE_FAULTS = ("hang", "close", "cut", "cut-stream", "end-stream", "hang-stream")
+FAULTS = (*STATUS_FAULTS, "429-date", *BODY_FAULTS, *WIRE_FAULTS)
+
+_IN_TEXT = re.compile(r"fault:([a-z0-9-]+)")
+Reply = Callable[[dict[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as the server saw it."""
+
+    id: str
+    path: str
+    digest: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+def label(body: dict[str, Any]) -> dict[str, Any]:
+    """The default reply: an approval where a verdict is asked for, else one of three labels by the last message."""
+    schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema", {})
+    if "verdict" in schema.get("properties", {}):
+        return {"verdict": "approved", "reasons": [], **({"value": None} if "value" in schema["properties"] else {})}
+    last = orjson.dumps(body["messages"][-1].get("content"))
+    return {"label": "abc"[hashlib.blake2b(last, digest_size=1).digest()[0] % 3]}
+
+
+class Loopback:
+    """`reply(body)` gives the answer, a string or a JSON value; `latency_s` comes before each answer; `instant`
+    answers every chat request with the same bytes, for benchmarks."""
+
+    def __init__(
+        self, *, reply: Reply = label, plan: Iterable[str] = (), models: tuple[str, ...] = ("tiny",),
+        latency_s: float = 0.0, log: Path | None = None, instant: bool = False, port: int = 0,
+    ) -> None:
+        self.reply, self.plan, self.models, self.latency_s = reply, deque(plan), models, latency_s
+        self.seen: list[Seen] = []
+        self.port = port
+        self.arrived = asyncio.Event()
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
+        self._closing = asyncio.Event()
+        fixed = {"model": models[0], "messages": [{"role": "user", "content": ""}], "logprobs": True}
+        self._instant = orjson.dumps(self._chat_reply(fixed)) if instant else None
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.root}/v1"
+
+    async def __aenter__(self) -> Loopback:
+        self._runner = web.ServerRunner(web.Server(self._handle, keepalive_timeout=75), access_log=None)  # type: ignore[arg-type]
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, shutdown_timeout=0.0)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._closing.set()
+        await self._runner.cleanup()
+        if self._log is not None:
+            os.close(self._log)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await request.read()
+        if self._log is not None:
+            self._append(request, raw)
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        if request.path == "/v1/models":
+            return web.json_response({"object": "list", "data": [{"id": m, "object": "model"} for m in self.models]})
+        if self._instant is not None:
+            return web.Response(body=self._instant, content_type="application/json")
+        body = orjson.loads(raw)
+        self.seen.append(Seen(_id(request), request.path, _digest(raw), dict(request.headers), body))
+        self.arrived.set()
+        fault = self._fault(request, body)
+        if (response := await self._fail(request, fault)) is not None:
+            return response
+        if body.get("stream"):
+            return await self._stream(request, body, fault)
+        return await self._answer(request, body, fault)
+
+    def _append(self, request: web.BaseRequest, raw: bytes) -> None:
+        line = {"id": _id(request), "path": request.path, "digest": _digest(raw), "at": time.time()}
+        os.write(self._log or -1, orjson.dumps(line) + b"\n")
+
+    def _fault(self, request: web.BaseRequest, body: dict[str, Any]) -> str:
+        if self.plan:
+            return self.plan.popleft()
+        if named := request.headers.get("x-fault"):
+            return named
+        if str(body.get("model", "")).startswith("fault-"):
+            return str(body["model"]).removeprefix("fault-")
+        found = _IN_TEXT.search(str(body["messages"][-1].get("content")))
+        return found[1] if found else "ok"
+
+    async def _fail(self, request: web.BaseRequest, fault: str) -> web.StreamResponse | None:
+        if fault == "429-date":
+            return _error(429, {"Retry-After": formatdate(time.time() + 30, usegmt=True)}, "slow down")
+        if fault in STATUS_FAULTS:
+            return _error(*STATUS_FAULTS[fault])
+        if fault == "hang":
+            await self._closing.wait()
+        if fault in ("hang", "close"):
+            if request.transport is not None:  # the client may have gone first
+                request.transport.abort()
+            return web.Response()
+        return None
+
+    async def _answer(self, request: web.BaseRequest, body: dict[str, Any], fault: str) -> web.StreamResponse:
+        made = self._messages_reply(body) if request.path == "/v1/messages" else self._chat_reply(body)
+        raw = orjson.dumps(_spoiled(made, fault))
+        if fault == "broken-json":
+            raw = raw[:-20]
+        if fault != "cut":
+            return web.Response(body=raw, content_type="text/html" if fault == "wrong-type" else "application/json")
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(raw))})
+        await response.prepare(request)
+        await response.write(raw[: len(raw) // 2])
+        return _hung_up(request, response)
+
+    async def _stream(self, request: web.BaseRequest, body: dict[str, Any], fault: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        events = _events(_spoiled(self._chat_reply(body), fault), body)
+        for sent, event in enumerate(events):
+            if fault in ("cut-stream", "end-stream", "hang-stream") and sent == 4:
+                if fault == "hang-stream":
+                    await self._closing.wait()
+                return response if fault == "end-stream" else _hung_up(request, response)
+            await response.write(b"data: " + (event[:-9] if fault == "broken-json" and sent == 3 else event) + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    def _text(self, body: dict[str, Any]) -> str:
+        said = self.reply(body)
+        return said if isinstance(said, str) else orjson.dumps(said).decode()
+
+    def _chat_reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        text = self._text(body)
+        tokens = _tokens(text)
+        choice: dict[str, Any] = {
+            "index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None,
+        }
+        if body.get("logprobs"):
+            choice["logprobs"] = {"content": [_logprob(token, i) for i, token in enumerate(tokens)]}
+        asked = max(1, len(orjson.dumps(body["messages"])) // 4)
+        usage = {
+            "prompt_tokens": asked, "completion_tokens": len(tokens), "total_tokens": asked + len(tokens),
+            "prompt_tokens_details": None,
+        }
+        name = f"chatcmpl-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
+        return {
+            "id": name, "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice],
+            "usage": usage,
+        }
+
+    def _messages_reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        text = self._text(body)
+        block: dict[str, Any] = {"type": "text", "text": text}
+        if body.get("tools"):
+            block = {"type": "tool_use", "id": "t1", "name": body["tools"][0]["name"], "input": orjson.loads(text)}
+        return {
+            "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": [block],
+            "stop_reason": "tool_use" if body.get("tools") else "end_turn", "stop_sequence": None,
+            "usage": {
+                "input_tokens": 11, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 5, "output_tokens": 12,
+            },
+        }
+
+
+def _spoiled(reply: dict[str, Any], fault: str) -> Any:
+    first = (reply.get("choices") or [{}])[0]
+    match fault:
+        case "no-usage":
+            reply.pop("usage")
+        case "negative-usage":
+            reply["usage"] = {"prompt_tokens": -3, "completion_tokens": 2}
+        case "other-model":
+            reply["model"] = "another-model"
+        case "empty-choices":
+            reply["choices"] = reply["content"] = []
+        case "empty-message":
+            first["message"] = {"role": "assistant", "content": ""}
+        case "truncated":
+            first["finish_reason"], first["message"] = "length", {"role": "assistant", "content": '{"lab'}
+        case "thinking":
+            first["message"] = {
+                "role": "assistant", "content": "<think>hm, a?</think>\n" + first["message"]["content"],
+                "reasoning_content": "let me see",
+            }
+        case "not-object":
+            return [reply]
+    return reply
+
+
+def _events(reply: Any, body: dict[str, Any]) -> list[bytes]:
+    """The reply as chunks: the role, one a token, the finish reason, the usage."""
+    if not isinstance(reply, dict):
+        return [b"[1]"]
+    head = {key: reply[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    if not reply["choices"]:
+        return [orjson.dumps({**head, "choices": []})]
+    choice, options = reply["choices"][0], body.get("stream_options") or {}
+    entries = (choice["logprobs"] or {}).get("content")
+    running = dict(reply["usage"]) if options.get("continuous_usage_stats") and "usage" in reply else None
+    chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}]
+    for i, token in enumerate(_tokens(choice["message"]["content"])):
+        one: dict[str, Any] = {"index": 0, "delta": {"content": token}, "finish_reason": None}
+        if entries:
+            one["logprobs"] = {"content": entries[i : i + 1]}
+        chunks.append({"choices": [one]} | ({"usage": {**running, "completion_tokens": i + 1}} if running else {}))
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    if options.get("include_usage") and "usage" in reply:
+        chunks.append({"choices": [], "usage": reply["usage"]})
+    return [orjson.dumps({**head, **chunk}) for chunk in chunks]
+
+
+def _tokens(text: str) -> list[str]:
+    """At most twelve pieces of about even length."""
+    n = min(12, len(text))
+    return [text[i * len(text) // n : (i + 1) * len(text) // n] for i in range(n)]
+
+
+def _logprob(token: str, i: int) -> dict[str, Any]:
+    chosen = -0.01 * (i + 1)
+    top = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in ((token, chosen), ("?", chosen - 3.0))]
+    return {**top[0], "top_logprobs": top}
+
+
+def _error(status: int, headers: dict[str, str], message: str) -> web.Response:
+    code = message if message == "context_length_exceeded" else None
+    body = {"type": "error", "error": {"message": message, "type": f"error_{status}", "param": None, "code": code}}
+    return web.json_response(body, status=status, headers=headers)
+
+
+def _hung_up(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+def _id(request: web.BaseRequest) -> str:
+    return request.headers.get("X-Client-Request-Id", "")
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    module, _, name = arguments.reply.partition(":")
+    server = Loopback(
+        reply=getattr(importlib.import_module(module), name), plan=[p for p in arguments.plan.split(",") if p],
+        models=tuple(arguments.models.split(",")), latency_s=arguments.latency_ms / 1000, log=arguments.log,
+        instant=arguments.instant, port=arguments.port,
+    )
+    stop = asyncio.Event()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(one, stop.set)
+    async with server:
+        partial = arguments.port_file.with_suffix(".partial")
+        partial.write_text(str(server.port))
+        partial.rename(arguments.port_file)  # whoever waits for the file never reads half of it
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), arguments.seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.loopback")
+    parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--plan", default="")
+    parser.add_argument("--models", default="tiny")
+    parser.add_argument("--reply", default="tests.loopback:label")
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--instant", action="store_true")
+    parser.add_argument("--seconds", type=float, default=600.0, help="it ends by itself after this long")
+    asyncio.run(serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
