@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from orchestrator.pipeline import Pipeline
     from orchestrator.records import Call, Decision, Money, Outcome, Signal, Task, Usage, Verdict
 
-__all__ = ["Call", "Decision", "Money", "OrchestratorError", "Outcome", "Pipeline", "Signal", "Task", "Usage", "Verdict"]
+__all__ = [
+    "Call", "Decision", "Money", "OrchestratorError", "Outcome", "Pipeline", "Signal", "Task", "Usage", "Verdict",
+]
 __version__ = "0.1.0"
 
-_HOMES = {name: "orchestrator.records" for name in __all__} | {
+_HOMES = dict.fromkeys(__all__, "orchestrator.records") | {
     "OrchestratorError": "orchestrator.errors",
     "Pipeline": "orchestrator.pipeline",
 }

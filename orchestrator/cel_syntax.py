@@ -104,7 +104,8 @@ class _Parser:
     def take(self, *kinds: str) -> Token:
         token = self.next
         if token.kind not in kinds:
-            raise ExpressionError(f"{self.source!r}: {token.text!r} at column {token.start + 1} is not understood here")
+            where = f"{token.text!r} at column {token.start + 1}"
+            raise ExpressionError(f"{self.source!r}: {where} is not understood here")
         self.at += 1
         return token
 
@@ -197,10 +198,8 @@ class _Parser:
         self.take("(")
         if receiver and name.text in MACROS:
             variable = self.take("name")
-            if variable.text in self.roots:
-                raise ExpressionError(
-                    f"{self.source!r}: {variable.text!r} is a name of its own: call the variable of {name.text}() something else"
-                )
+            if variable.text in self.roots or variable.text.startswith("__"):
+                raise ExpressionError(f"{self.source!r}: {variable.text!r} is taken: call the variable x instead")
             self.take(",")
             bound = bound | {variable.text}
         arguments = self.listed(")", bound)

@@ -126,7 +126,7 @@ def _named(path: Path, rest: Path, names: Collection[str], parts: tuple[str, ...
 
 def _task(node: Node, schema: Schema, sure: frozenset[Path]) -> Iterator[str]:
     if len(node.path) > 1 and node.path[1] not in ("input", "meta"):
-        yield f"{'.'.join(node.path)}: a task has input and meta, not {node.path[1]!r}{_nearest(node.path[1], ('input', 'meta'))}"
+        yield f"{'.'.join(node.path)}: a task has input and meta, not {node.path[1]!r}"
         return
     yield from _fields(node, ("task",), schema, sure | {("task", "input"), ("task", "meta")}, filled=True)
 

@@ -5,6 +5,7 @@
     │   ├── ConfigError               a pipeline, policy, price book or certificate file
     │   ├── TaskError                 a task that can't be taken (malformed, oversized, wrong types)
     │   │   └── DuplicateTask         the same id with other content
+    │   ├── ConfigChanged             an open run began under another configuration
     │   ├── ExpressionError           a CEL expression that does not compile
     │   └── ResidencyError            something remote where only local is allowed
     ├── StoreError                    the store can't be read or written (full disk, read-only, lock)
@@ -71,6 +72,10 @@ class TaskError(InputError):
 
 class DuplicateTask(TaskError):
     hint = "give the changed task a new id, or remove the older one with `orchestrator forget --task ID`"
+
+
+class ConfigChanged(InputError):
+    hint = "give --resume-with-changes to go on under the new configuration, or put the old one back"
 
 
 class ExpressionError(InputError):

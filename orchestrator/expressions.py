@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,19 +93,16 @@ class Expression:
         Raises ExpressionError, with the reason, where it cannot be evaluated.
         """
         variables: dict[str, Any] = dict(self._functions)
-        missing = ""
         try:
             for leaf in self._leaves:
                 found = _find(bindings, leaf)
-                if found is _MISSING:
-                    missing = missing or ".".join(leaf.path)
-                else:
-                    variables[leaf.variable] = found if found is True or found is False else _to_cel(found, self._items)
+                if found is not _MISSING:
+                    variables[leaf.variable] = _to_cel(found, self._items)
             return self._program.execute(variables)
         except ExpressionError as error:
             raise ExpressionError(f"{self.source}: {error}") from None
-        except Exception as error:
-            raise ExpressionError(f"{self.source}: {_reason(error, missing)}") from None
+        except Exception as error:  # noqa: BLE001 - of the package, any: what it can't evaluate fails closed
+            raise ExpressionError(f"{self.source}: {self._reason(error)}") from None
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # the Rust side's own, beside Exception
                 raise
@@ -117,13 +115,26 @@ class Expression:
             return bool(value)
         raise ExpressionError(f"{self.source}: gives {type(value).__name__}, and must give true or false")
 
+    def _reason(self, error: Exception) -> str:
+        """Why it could not be evaluated: of the program and its types, never of the values."""
+        match error:
+            case KeyError():
+                return f"{error} is missing"
+            case TypeError():
+                return f"the types do not fit (numbers are doubles: write 2.0; null fits nothing): {_first_line(error)}"
+            case IndexError() | ArithmeticError() | RecursionError():
+                return type(error).__name__
+        undefined = _UNDEFINED.match(str(error))
+        leaf = next((leaf for leaf in self._leaves if undefined and leaf.variable == undefined[1]), None)
+        if leaf is not None:
+            return f"{'.'.join(leaf.path)} is missing"
+        return f"a function failed: {_first_line(error)}"
+
 
 def compile_expression(source: str) -> Expression:
     """Compile CEL. Names at the root are those of `ROOTS`. Raises ExpressionError with the place of the mistake."""
     if len(source) > MAX_SOURCE:
         raise ExpressionError(f"an expression of {len(source)} characters: {MAX_SOURCE} is the most")
-    if "__" in source:
-        raise ExpressionError(f"{source!r}: two underscores in a row are kept for the program's own names")
     try:
         cel.compile(source)
         tree = parse(source, ROOTS)
@@ -179,10 +190,11 @@ def _call(source: str, node: Node) -> list[tuple[int, int, str]]:
 
 def _unknown(name: str, known: frozenset[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    return f"{name!r} is unknown" + (f": did you mean {near[0]!r}?" if near else f": there are {', '.join(sorted(known))}")
+    return f"{name!r} is unknown: " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}")
 
 
 _MISSING = object()
+_UNDEFINED = re.compile(r"Undefined variable or function: '(__\d+)'")
 
 
 def _find(bindings: Mapping[str, Any], leaf: _Leaf) -> Any:
@@ -248,21 +260,6 @@ class _Conversion:
         self.left -= items
         if self.left < 0:
             raise ExpressionError("a list or map has too many items to look at")
-
-
-def _reason(error: Exception, missing: str) -> str:
-    """Why it could not be evaluated: of the program and its types, never of the values."""
-    if missing:
-        return f"{missing} is missing"
-    match error:
-        case KeyError():
-            return f"{error} is missing"
-        case TypeError():
-            return f"the types do not fit (numbers are doubles: write 2.0; null fits nothing): {_first_line(error)}"
-        case IndexError() | ArithmeticError() | RecursionError():
-            return f"{type(error).__name__}"
-        case _:
-            return f"a function failed: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

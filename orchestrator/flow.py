@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 
 from orchestrator.cascade.run import Run, Stage
@@ -24,7 +24,7 @@ class Flow:
         self._active: dict[asyncio.Future[Any], list[Run]] = {}
         self._open = 0
 
-    async def each(self, runs: AsyncIterable[Run] | Iterable[Run]) -> AsyncIterator[Run]:
+    async def each(self, runs: AsyncIterable[Run] | Iterable[Run]) -> AsyncGenerator[Run, None]:
         """Every run, done, in order of completion. Closing the iterator cancels what is in flight and settles it."""
         source = Source(runs)
         try:
@@ -111,7 +111,7 @@ class Source:
             return group
         while self._live is not None and len(group) < count:
             if self.coming is None:
-                self.coming = asyncio.ensure_future(anext(self._live))  # type: ignore[arg-type]  # an awaitable
+                self.coming = asyncio.ensure_future(anext(self._live))
                 await asyncio.sleep(0)
             if not self.coming.done():
                 break

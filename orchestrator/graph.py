@@ -89,7 +89,7 @@ def assemble(
 
 def _node(
     stage: Stage, work: StageWork, index: int, at_work: Callable[[], Awaitable[Runtime]]
-) -> Callable[[State], Awaitable[dict[str, Any]]]:
+) -> Any:
     async def node(state: State) -> dict[str, Any]:
         rt = await at_work()
         await work([run for run in state["runs"] if run.stage is stage and run.step == index], rt.steps[index], rt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -53,7 +53,8 @@ class Pipeline:
         in_file: bool = False,
     ) -> None:
         self.loaded = loaded
-        self._url, self._given = (store, None) if isinstance(store, str) else ("", store)
+        self._url = store if isinstance(store, str) else ""
+        self._given: Store | None = None if isinstance(store, str) else store
         self._mode, self._clients, self._clock, self._in_file = mode, clients, clock, in_file
         self._store: Store | None = self._given
         self._works: dict[asyncio.AbstractEventLoop, Runtime] = {}
@@ -99,7 +100,7 @@ class Pipeline:
     async def amap(
         self, tasks: AsyncIterable[Task | Mapping[str, Any]] | Iterable[Task | Mapping[str, Any]], *,
         concurrency: int = 64,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Outcomes in order of completion. At most `concurrency` calls are in flight; tasks are drawn as they are
         needed, and no further than the consumer keeps up. A task that can't be taken gives a `failed` outcome."""
         from orchestrator.cascade.settle import outcome_or_failure
@@ -112,7 +113,7 @@ class Pipeline:
 
     async def flow(
         self, runs: AsyncIterable[Run] | Iterable[Run], *, concurrency: int
-    ) -> AsyncIterator[Run]:
+    ) -> AsyncGenerator[Run, None]:
         """Runs through the graph, as they end: what `amap` and file runs are made of."""
         from orchestrator.flow import Flow
 
@@ -130,7 +131,7 @@ class Pipeline:
         if not success:
             await store.evict(run_id)
 
-    async def collect(self, tasks: Iterable[Task], *, concurrency: int = 64) -> AsyncIterator[Collected]:
+    async def collect(self, tasks: Iterable[Task], *, concurrency: int = 64) -> AsyncGenerator[Collected, None]:
         """Draft labelled tasks through the same graph, up to the rule that compares the confidence; nothing is
         validated or served. The basis of `orchestrator calibrate`."""
         rt = await self.runtime()
@@ -139,6 +140,17 @@ class Pipeline:
             async for run in done:
                 if run.outcome is not None:
                     yield _collected(run, rt)
+
+    async def take_up_spot_checks(self) -> None:
+        """Start, in the background, the spot checks that an earlier process left undone."""
+        from orchestrator.cascade.spot import take_up
+
+        rt = await self.runtime()
+        pending = await rt.store.pending_spot_checks(self.loaded.config.pipeline)
+        if pending:
+            task = asyncio.create_task(take_up(pending, rt))
+            rt.background.add(task)
+            task.add_done_callback(rt.background.discard)
 
     async def astore(self) -> Store:
         """The store of this pipeline, opened where it was not yet."""
@@ -175,7 +187,8 @@ class Pipeline:
 
     def run(self, task: Task | Mapping[str, Any]) -> Outcome:
         """`arun`, waited for."""
-        return self._thread().call(self.arun, task)
+        outcome: Outcome = self._thread().call(self.arun, task)
+        return outcome
 
     def map(
         self, tasks: Iterable[Task | Mapping[str, Any]], *, concurrency: int = 64
@@ -186,11 +199,11 @@ class Pipeline:
         try:
             while True:
                 try:
-                    yield portal.call(anext, done)  # type: ignore[arg-type]  # an awaitable of one outcome
+                    yield portal.call(anext, done)
                 except StopAsyncIteration:
                     return
         finally:
-            portal.call(done.aclose)  # type: ignore[attr-defined]  # an async generator has it
+            portal.call(done.aclose)
 
     def record_outcome(self, run_id: str, *, success: bool, reason: str = "") -> None:
         """`arecord_outcome`, waited for."""
@@ -290,7 +303,7 @@ def _runs(
     if isinstance(tasks, AsyncIterable):
         live = tasks
 
-        async def each() -> AsyncIterator[Run]:
+        async def each() -> AsyncGenerator[Run, None]:
             async for task in live:
                 yield make(task)
 
@@ -305,7 +318,9 @@ def _collected(run: Run, rt: Runtime) -> Collected:
     costs = run.outcome.costs if run.outcome else ()
     return Collected(
         task=run.task, score=decision.confidence if decision else None,
-        reached=bool(decision and step.policy.compares_confidence(decision.rule)),
+        reached=decision is not None and any(
+            rule.name == decision.rule and rule.reads_confidence for rule in step.policy.afters
+        ),
         draft_ok=bool(result and result.draft_ok), value=run.work.draft.value if run.work.draft else None,
         cost=costs[0] if len(costs) == 1 else None,
     )

@@ -29,6 +29,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.loopback_shapes import chat_reply, events, label, messages_reply, spoiled
+
 STATUS_FAULTS: dict[str, tuple[int, dict[str, str], str]] = {
     "429": (429, {"Retry-After": "0.05"}, "slow down"),
     "429-bare": (429, {}, "slow down"),
@@ -41,7 +43,7 @@ STATUS_FAULTS: dict[str, tuple[int, dict[str, str], str]] = {
     "404": (404, {}, "the model does not exist"),
     "401": (401, {}, "incorrect API key"),
     "403": (403, {}, "not allowed"),
-    "redirect": (307, {"Location": "http://203.0.113.9/v1/chat/completions"}, "moved"),
+    "redirect": (307, {"Location": "http://127.0.0.1:1/v1/chat/completions"}, "moved"),
     "overflow": (400, {}, "This model's maximum context length is 1024 tokens. However, your prompt contains 4000."),
     "overflow-openai": (400, {}, "context_length_exceeded"),
 }
@@ -67,15 +69,6 @@ class Seen:
     body: dict[str, Any]
 
 
-def label(body: dict[str, Any]) -> dict[str, Any]:
-    """The default reply: an approval where a verdict is asked for, else one of three labels by the last message."""
-    schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema", {})
-    if "verdict" in schema.get("properties", {}):
-        return {"verdict": "approved", "reasons": [], **({"value": None} if "value" in schema["properties"] else {})}
-    last = orjson.dumps(body["messages"][-1].get("content"))
-    return {"label": "abc"[hashlib.blake2b(last, digest_size=1).digest()[0] % 3]}
-
-
 class Loopback:
     """`reply(body)` gives the answer, a string or a JSON value; `latency_s` comes before each answer; `instant`
     answers every chat request with the same bytes, for benchmarks."""
@@ -91,7 +84,7 @@ class Loopback:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else None
         self._closing = asyncio.Event()
         fixed = {"model": models[0], "messages": [{"role": "user", "content": ""}], "logprobs": True}
-        self._instant = orjson.dumps(self._chat_reply(fixed)) if instant else None
+        self._instant = orjson.dumps(chat_reply(fixed, self._text(fixed))) if instant else None
 
     @property
     def root(self) -> str:
@@ -102,9 +95,11 @@ class Loopback:
         return f"{self.root}/v1"
 
     async def __aenter__(self) -> Loopback:
-        self._runner = web.ServerRunner(web.Server(self._handle, keepalive_timeout=75), access_log=None)  # type: ignore[arg-type]
+        self._runner = web.ServerRunner(
+            web.Server(self._handle, keepalive_timeout=75), access_log=None, shutdown_timeout=0.0
+        )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, shutdown_timeout=0.0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
@@ -163,12 +158,13 @@ class Loopback:
         return None
 
     async def _answer(self, request: web.BaseRequest, body: dict[str, Any], fault: str) -> web.StreamResponse:
-        made = self._messages_reply(body) if request.path == "/v1/messages" else self._chat_reply(body)
-        raw = orjson.dumps(_spoiled(made, fault))
+        shape = messages_reply if request.path == "/v1/messages" else chat_reply
+        raw = orjson.dumps(spoiled(shape(body, self._text(body)), fault))
         if fault == "broken-json":
             raw = raw[:-20]
         if fault != "cut":
-            return web.Response(body=raw, content_type="text/html" if fault == "wrong-type" else "application/json")
+            kind = "text/html" if fault == "wrong-type" else "application/json"
+            return web.Response(body=raw, content_type=kind, headers={"request-id": f"req_{_id(request)}"})
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(raw))})
         await response.prepare(request)
         await response.write(raw[: len(raw) // 2])
@@ -177,8 +173,8 @@ class Loopback:
     async def _stream(self, request: web.BaseRequest, body: dict[str, Any], fault: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        events = _events(_spoiled(self._chat_reply(body), fault), body)
-        for sent, event in enumerate(events):
+        made = spoiled(chat_reply(body, self._text(body)), fault)
+        for sent, event in enumerate(events(made, body)):
             if fault in ("cut-stream", "end-stream", "hang-stream") and sent == 4:
                 if fault == "hang-stream":
                     await self._closing.wait()
@@ -190,97 +186,6 @@ class Loopback:
     def _text(self, body: dict[str, Any]) -> str:
         said = self.reply(body)
         return said if isinstance(said, str) else orjson.dumps(said).decode()
-
-    def _chat_reply(self, body: dict[str, Any]) -> dict[str, Any]:
-        text = self._text(body)
-        tokens = _tokens(text)
-        choice: dict[str, Any] = {
-            "index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None,
-        }
-        if body.get("logprobs"):
-            choice["logprobs"] = {"content": [_logprob(token, i) for i, token in enumerate(tokens)]}
-        asked = max(1, len(orjson.dumps(body["messages"])) // 4)
-        usage = {
-            "prompt_tokens": asked, "completion_tokens": len(tokens), "total_tokens": asked + len(tokens),
-            "prompt_tokens_details": None,
-        }
-        name = f"chatcmpl-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
-        return {
-            "id": name, "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice],
-            "usage": usage,
-        }
-
-    def _messages_reply(self, body: dict[str, Any]) -> dict[str, Any]:
-        text = self._text(body)
-        block: dict[str, Any] = {"type": "text", "text": text}
-        if body.get("tools"):
-            block = {"type": "tool_use", "id": "t1", "name": body["tools"][0]["name"], "input": orjson.loads(text)}
-        return {
-            "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": [block],
-            "stop_reason": "tool_use" if body.get("tools") else "end_turn", "stop_sequence": None,
-            "usage": {
-                "input_tokens": 11, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 5, "output_tokens": 12,
-            },
-        }
-
-
-def _spoiled(reply: dict[str, Any], fault: str) -> Any:
-    first = (reply.get("choices") or [{}])[0]
-    match fault:
-        case "no-usage":
-            reply.pop("usage")
-        case "negative-usage":
-            reply["usage"] = {"prompt_tokens": -3, "completion_tokens": 2}
-        case "other-model":
-            reply["model"] = "another-model"
-        case "empty-choices":
-            reply["choices"] = reply["content"] = []
-        case "empty-message":
-            first["message"] = {"role": "assistant", "content": ""}
-        case "truncated":
-            first["finish_reason"], first["message"] = "length", {"role": "assistant", "content": '{"lab'}
-        case "thinking":
-            first["message"] = {
-                "role": "assistant", "content": "<think>hm, a?</think>\n" + first["message"]["content"],
-                "reasoning_content": "let me see",
-            }
-        case "not-object":
-            return [reply]
-    return reply
-
-
-def _events(reply: Any, body: dict[str, Any]) -> list[bytes]:
-    """The reply as chunks: the role, one a token, the finish reason, the usage."""
-    if not isinstance(reply, dict):
-        return [b"[1]"]
-    head = {key: reply[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    if not reply["choices"]:
-        return [orjson.dumps({**head, "choices": []})]
-    choice, options = reply["choices"][0], body.get("stream_options") or {}
-    entries = (choice["logprobs"] or {}).get("content")
-    running = dict(reply["usage"]) if options.get("continuous_usage_stats") and "usage" in reply else None
-    chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}]
-    for i, token in enumerate(_tokens(choice["message"]["content"])):
-        one: dict[str, Any] = {"index": 0, "delta": {"content": token}, "finish_reason": None}
-        if entries:
-            one["logprobs"] = {"content": entries[i : i + 1]}
-        chunks.append({"choices": [one]} | ({"usage": {**running, "completion_tokens": i + 1}} if running else {}))
-    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
-    if options.get("include_usage") and "usage" in reply:
-        chunks.append({"choices": [], "usage": reply["usage"]})
-    return [orjson.dumps({**head, **chunk}) for chunk in chunks]
-
-
-def _tokens(text: str) -> list[str]:
-    """At most twelve pieces of about even length."""
-    n = min(12, len(text))
-    return [text[i * len(text) // n : (i + 1) * len(text) // n] for i in range(n)]
-
-
-def _logprob(token: str, i: int) -> dict[str, Any]:
-    chosen = -0.01 * (i + 1)
-    top = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in ((token, chosen), ("?", chosen - 3.0))]
-    return {**top[0], "top_logprobs": top}
 
 
 def _error(status: int, headers: dict[str, str], message: str) -> web.Response:
@@ -332,7 +237,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path)
     parser.add_argument("--plan", default="")
     parser.add_argument("--models", default="tiny")
-    parser.add_argument("--reply", default="tests.loopback:label")
+    parser.add_argument("--reply", default="tests.loopback_shapes:label")
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--instant", action="store_true")
     parser.add_argument("--seconds", type=float, default=600.0, help="it ends by itself after this long")

@@ -1,6 +1,6 @@
 """How long an answer takes in the embedded runtime, by batch size, threads and whether log-probabilities are taken.
 
-    python examples/order_lines/bench_batches.py [--lines 192]
+python examples/order_lines/bench_batches.py [--lines 192]
 """
 
 from __future__ import annotations

@@ -74,7 +74,11 @@ def validator_figures(validator: Embedded, tasks: list[Task], drafts: list[Any],
     redo, redo_ms = timed(validator, [draft_messages(text) for text in texts], batch)
     redone = [parsed(a.text) for a in redo]
     figures: dict[str, Any] = {
-        "redo": {"right": share(right(redone, tasks)), "ms_per_answer": round(redo_ms, 2), "wrong_fields": wrong_fields(redone, tasks)}
+        "redo": {
+            "right": share(right(redone, tasks)),
+            "ms_per_answer": round(redo_ms, 2),
+            "wrong_fields": wrong_fields(redone, tasks),
+        }
     }
     draft_right = right(drafts, tasks)
     for mode in ("repair", "judge"):

@@ -27,3 +27,5 @@ def export(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
         for name in ONNX_FILES:
             if (out / name).exists():
                 shutil.copy(out / name, folder / name)
+    for path in folder.iterdir():
+        path.chmod(0o644)

@@ -64,12 +64,13 @@ class Embedded:
         return answers
 
     def _steps(self, prompts: list[list[int]]) -> Iterator[tuple[list[int], list[float]]]:
-        """Each step's tokens and their log-probabilities. Padding is on the left, as the runtime expects."""
+        """Each step's tokens and their log-probabilities. Padding is on the right, which this runtime masks exactly;
+        on the left it does not, and spoils the answers."""
         width = max(map(len, prompts))
         params = og.GeneratorParams(self.model)
         params.set_search_options(batch_size=len(prompts), max_length=width + MAX_NEW, do_sample=False)
         generator = og.Generator(self.model, params)
-        generator.append_tokens(np.array([[self.pad] * (width - len(p)) + p for p in prompts], dtype=np.int32))
+        generator.append_tokens(np.array([p + [self.pad] * (width - len(p)) for p in prompts], dtype=np.int32))
         while not generator.is_done():
             logits = np.asarray(generator.get_logits()).reshape(len(prompts), -1)
             generator.generate_next_token()

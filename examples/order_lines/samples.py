@@ -157,7 +157,8 @@ def _digits(rng: random.Random, written: str) -> str:
 
 def _qty(rng: random.Random, answer: Answer) -> int:
     qty = answer["qty"]
-    return max(1, rng.choice((qty + rng.choice((-1, 1, 2, 5, 10)), int("0" + _digits(rng, str(qty))), rng.randint(1, 60))))
+    near, slipped = qty + rng.choice((-1, 1, 2, 5, 10)), int("0" + _digits(rng, str(qty)))
+    return max(1, rng.choice((near, slipped, rng.randint(1, 60))))
 
 
 def _amount(field: str) -> Callable[[random.Random, Answer], float]:

@@ -59,7 +59,9 @@ def build() -> PreTrainedTokenizerFast:
     """Train the tokenizer; always the same for the same prompts and seed."""
     inner = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(WORDS), behavior="isolated")
-    inner.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     inner.decoder = decoders.ByteLevel()
     pieces = constant_pieces()
     pattern = re.compile("|".join(re.escape(piece) for piece in sorted(pieces, key=len, reverse=True)))
@@ -94,7 +96,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
+    return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from orchestrator.canonical import canonical
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime
 from orchestrator.cascade.settle import outcome_of
-from orchestrator.errors import DuplicateTask, EscalationPaused, InputError, TaskError
+from orchestrator.errors import ConfigChanged, DuplicateTask, EscalationPaused, InputError, TaskError
 from orchestrator.records import Task
 from orchestrator.store.entries import Claimed, RunClaim
 
@@ -102,7 +102,7 @@ def _claim(run: Run, rt: Runtime) -> RunClaim:
         task_digest=rt.store.digest(body), config_id=rt.loaded.config_id,
         tags={t: task.meta[t] for t in rt.config.tags if t in task.meta},
         content=canonical({"id": task.id, "input": task.input, "meta": task.meta, "expected": task.expected}),
-        keep_until=rt.clock() + keep if isinstance(keep, float) else None,
+        keep_until=rt.clock() + keep if isinstance(keep, float) else None, config_strict=rt.strict_config,
     )
 
 
@@ -133,8 +133,7 @@ async def _take(run: Run, got: Claimed, rt: Runtime) -> None:
             _refuse(run, DuplicateTask(words))
             _release(run, rt)
         case "config_changed":
-            _refuse(run, InputError("the configuration changed since this run began",
-                                    hint="give --resume-with-changes to go on under the new one"))
+            _refuse(run, ConfigChanged("the configuration changed since this run began"))
             _release(run, rt)
         case "busy":
             raise AssertionError("busy runs are asked again")

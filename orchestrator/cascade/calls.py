@@ -14,14 +14,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import AsyncRetrying
 
 from orchestrator.cascade.keys import request_key, upper_bound
 from orchestrator.cascade.run import Run, new_id
 from orchestrator.config.pipeline import BudgetConfig, ModelConfig
 from orchestrator.config.prices import PriceBook, PriceEntry
-from orchestrator.errors import BadAnswer, BudgetExceeded, CallTimedOut, ConnectionLost, ModelError, StoreError, UnpricedCall
-from orchestrator.models.limits import EndpointPool, retry_wait, should_retry
+from orchestrator.errors import (
+    BadAnswer,
+    BudgetExceeded,
+    CallTimedOut,
+    ConnectionLost,
+    ModelError,
+    StoreError,
+    UnpricedCall,
+)
+from orchestrator.models.limits import EndpointPool
 from orchestrator.records import Answer, Call, CallState, Money, Provenance, Request, Role, Usage
 from orchestrator.store.entries import AnswerKeep, BudgetLine, CallIntent, CallSettlement
 
@@ -41,10 +49,7 @@ class Model:
     config: ModelConfig
     client: ModelClient
     pool: EndpointPool
-
-    @property
-    def remote(self) -> bool:
-        return self.client.location != "local"
+    retrying: AsyncRetrying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +169,7 @@ class Caller:
     async def _retrying(
         self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
     ) -> Answered:
-        """The first attempt plainly; tenacity takes over only when it failed in a way that may pass."""
+        """Attempts under the model's retry rules and total deadline; the last error is raised as it is."""
         deadline = time.monotonic() + model.config.deadline
         attempts = 0
 
@@ -174,20 +179,7 @@ class Caller:
             left = deadline - time.monotonic()
             return await self._attempt(run, step, role, model, request, key, cacheable, attempts, left)
 
-        try:
-            return await once()
-        except ModelError as error:
-            if not should_retry(error) or model.config.retries == 0:
-                raise
-            first = error
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(should_retry),
-            wait=_wait,
-            stop=stop_after_attempt(model.config.retries) | stop_after_delay(model.config.deadline),
-            reraise=True,
-        )
-        await asyncio.sleep(min(retry_wait(first, 1), model.config.deadline))
-        answered: Answered = await retrying(once)
+        answered: Answered = await model.retrying(once)
         return answered
 
     async def _attempt(
@@ -204,9 +196,12 @@ class Caller:
         attempt: int, left_s: float,
     ) -> Answered:
         bound_tokens, bound = self._bound(model, request)
-        async with model.pool.enter(bound_tokens) as endpoint:
-            intent = self._intent(run, step, role, model, request, key, attempt, endpoint, bound)
-            return await self._asked(run, intent, model, request, cacheable, left_s)
+        gate = model.pool.pick()
+        async with gate.enter(tokens=bound_tokens) as entry:
+            intent = self._intent(run, step, role, model, request, key, attempt, gate.endpoint, bound)
+            answered = await self._asked(run, intent, model, request, cacheable, left_s)
+            entry.used(answered.answer.usage.total)
+            return answered
 
     async def _asked(
         self, run: Run, intent: CallIntent, model: Model, request: Request, cacheable: Cacheable, left_s: float,
@@ -340,11 +335,6 @@ class Caller:
             finish_reason=answer.finish_reason if answer else None, error=error, usage=usage, cost=cost.money,
             price_version=cost.version, provenance=cost.provenance, latency_ms=latency_ms, ended_at=now, keep=keep,
         ))
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return retry_wait(error, state.attempt_number + 1) if error else 0.0
 
 
 async def _through(write: Coroutine[None, None, None]) -> None:

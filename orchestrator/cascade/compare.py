@@ -52,7 +52,7 @@ def _user_score(spec: str, function: Callable[[Any, Any], Any]) -> tuple[str, Ca
     def score(a: Any, b: Any) -> float:
         try:
             given = function(a, b)
-        except Exception as error:  # a user's code may raise anything; it must not fail the group of tasks
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything; it must not fail the group of tasks
             _logger.warning("compare %s raised %s: counted as different", spec, type(error).__name__)
             return 0.0
         if isinstance(given, (bool, int, float)) and 0.0 <= given <= 1.0:

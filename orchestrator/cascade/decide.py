@@ -29,7 +29,7 @@ def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
         base=run.view(), signals=work.signals, value=draft.value, parsed=draft.parsed,
         confidence=confidence_of(work.signals, source) if source else None, threshold=threshold,
         certified=step.certified, certificate_problem=_problem(step), lapsed=rt.config.certificate_lapsed,
-        attempt=work.attempt, run_id=run.run_id,
+        guarantee=_guarantee(step), attempt=work.attempt, run_id=run.run_id,
     ))
     bounded = enforce(
         replace(said, forbid=work.forbid),
@@ -39,6 +39,11 @@ def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
         signals=work.signals, parsed=draft.parsed,
     )
     return _by_mode(run, rt, bounded)
+
+
+def _guarantee(step: Step) -> str:
+    certificate = step.loaded.certificate
+    return str(certificate.get("guarantee", "")) if certificate is not None and step.certified else ""
 
 
 def _problem(step: Step) -> str | None:

@@ -1,4 +1,4 @@
-"""A run: a task on its way through the house. The only mutable record; each stage works on its runs and moves them on."""
+"""A run: a task on its way through the house. The only mutable record; each stage moves its runs on."""
 
 from __future__ import annotations
 

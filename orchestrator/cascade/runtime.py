@@ -18,7 +18,7 @@ from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_j
 from orchestrator.config.pipeline import PipelineConfig, StepConfig
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_for
-from orchestrator.models.limits import EndpointPool
+from orchestrator.models.limits import EndpointGate, EndpointPool, retrying
 from orchestrator.records import Mode, Outcome, Request
 from orchestrator.store.entries import ConfigEntry
 
@@ -101,6 +101,7 @@ class Runtime:
     guards: tuple[tuple[str, Callable[..., Any]], ...]
     task_schema: Any
     in_file: bool = False
+    strict_config: bool = False
     inflight: dict[tuple[str, str], asyncio.Future[Outcome]] = field(default_factory=dict)
     background: set[asyncio.Task[None]] = field(default_factory=set)
     share_at: float = 0.0
@@ -159,10 +160,14 @@ def _model(loaded: LoadedPipeline, name: str, replaced: ModelClient | None) -> M
         name, config, target=model_target(loaded, name), local_networks=loaded.config.local_networks,
         allow_imports=loaded.config.allow_imports,
     )
-    pool = EndpointPool(
-        client.endpoints, max_in_flight=config.max_in_flight, tokens_per_minute=config.tokens_per_minute
+    gates = [
+        EndpointGate(e, max_in_flight=config.max_in_flight, tokens_per_minute=config.tokens_per_minute)
+        for e in client.endpoints
+    ]
+    return Model(
+        alias=name, config=config, client=client, pool=EndpointPool(gates),
+        retrying=retrying(retries=config.retries, deadline_s=config.deadline),
     )
-    return Model(alias=name, config=config, client=client, pool=pool)
 
 
 def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> Step:

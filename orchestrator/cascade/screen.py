@@ -19,14 +19,14 @@ async def screen(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
 def _screen(run: Run, step: Step, rt: Runtime) -> None:
     view = run.view()
     try:
-        wanted = step.when is None or bool(step.when.evaluate(view))
+        wanted = step.when is None or step.when.holds(view)
     except ExpressionError as error:
         _hand_off(run, step, rt, "when", f"`when` can't be evaluated: {error}")
         return
     if not wanted:
         run.end_step(StepResult(step=step.id, status="accepted", skipped=True), len(rt.steps))
         return
-    before = step.policy.before(view)
+    before = step.policy.before(view, run_id=run.run_id)
     run.work.forbid = before.forbid
     if before.action is not None:
         _act(run, step, rt, before.action)

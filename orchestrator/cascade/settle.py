@@ -103,10 +103,7 @@ def _success(run: Run, status: Status, last: StepResult | None, rt: Runtime) -> 
         return False, "status"
     if rt.require is not None:
         try:
-            required = bool(rt.require.evaluate({
-                **run.view(), "value": last.value,
-                "signals": {n: {"ok": s.ok, "value": s.value} for n, s in last.signals.items()},
-            }))
+            required = rt.require.holds({**run.view(), "value": last.value, "signals": last.signals})
         except ExpressionError:
             required = False
         if not required:

@@ -16,15 +16,12 @@ from orchestrator.cascade.prompts import (
     REPAIR_INSTRUCTIONS,
     judge_schema,
     repair_schema,
-    validator_messages,
 )
 from orchestrator.cascade.run import Run
 from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.cascade.verdicts import ASKED_AGAIN, ask_for_verdict, redo_request, verdict_request
 from orchestrator.errors import BudgetExceeded, ModelError, Outage, UnpricedCall
-from orchestrator.records import Answer, Draft, Request, Role, Signal, StepResult, ValidateMode, Verdict
-
-ASKED_AGAIN = 1
-"""How often an unreadable verdict is asked for once more, before it counts as rejected."""
+from orchestrator.records import Answer, Draft, Signal, StepResult, ValidateMode, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,28 +112,28 @@ async def _ask_for_verdict(run: Run, step: Step, rt: Runtime, model: Model) -> V
 
 async def _judge(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     draft = _draft(run)
-    request = _verdict_request(run, step, rt, model, JUDGE_INSTRUCTIONS, judge_schema())
-    said = await _structured(run, step, rt, model, "judge", request, ("approved", "rejected"))
+    request = verdict_request(run, step, rt, model, JUDGE_INSTRUCTIONS, judge_schema())
+    said = await ask_for_verdict(run, step, rt, model, "judge", request, ("approved", "rejected"))
     if said is None:
         return _rejected("judge", "the verdict was unreadable twice")
-    if said["verdict"] == "rejected":
-        return _rejected("judge", *_reasons(said))
-    return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=_reasons(said), mode="judge"))
+    if said.verdict == "rejected":
+        return _rejected("judge", *said.reasons)
+    return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=said.reasons, mode="judge"))
 
 
 async def _repair(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     draft = _draft(run)
-    request = _verdict_request(run, step, rt, model, REPAIR_INSTRUCTIONS, repair_schema(step.loaded.output_schema))
-    said = await _structured(run, step, rt, model, "repair", request, ("approved", "repaired", "rejected"))
+    request = verdict_request(run, step, rt, model, REPAIR_INSTRUCTIONS, repair_schema(step.loaded.output_schema))
+    said = await ask_for_verdict(run, step, rt, model, "repair", request, ("approved", "repaired", "rejected"))
     if said is None:
         return _rejected("repair", "the verdict was unreadable twice")
-    reasons = _reasons(said)
-    match said["verdict"]:
-        case "approved":
+    reasons = said.reasons
+    match said.verdict:
+        case "approved" if draft.parsed:
             return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=reasons, mode="repair"))
         case "repaired":
-            value = said.get("value")
-            signals = await _weigh_value(run, step, value)
+            value = said.value
+            signals = await _weigh_value(run, step, value, said.answer)
             if not _serves(signals):
                 return _rejected("repair", "the repaired value breaks the output schema", *reasons)
             same = draft.parsed and step.compare.same(draft.value, value)
@@ -151,16 +148,15 @@ async def _repair(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
 async def _redo(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     """The validator does the task itself, unaware of the draft; broken answers are asked for once more."""
     structured = step.loaded.output_schema is not None
-    role: Role = "redo"
     for sample in range(ASKED_AGAIN + 1):
-        request = _redo_request(run, step, model, sample)
+        request = redo_request(run, step, model, sample)
         answered = await rt.calls.ask(
-            run, step.id, role, model, request, cacheable=lambda a: cacheable(a, structured)
+            run, step.id, "redo", model, request, cacheable=lambda a: cacheable(a, structured)
         )
         value, parsed = parse(answered.answer.text, structured)
         if not parsed:
             continue
-        signals = await _weigh_value(run, step, value)
+        signals = await _weigh_value(run, step, value, answered.answer)
         if _serves(signals):
             draft = run.work.draft
             same = draft is not None and draft.parsed and step.compare.same(draft.value, value)
@@ -169,70 +165,11 @@ async def _redo(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     return _rejected("redo", "the validator's own answer broke the output schema twice")
 
 
-async def _structured(
-    run: Run, step: Step, rt: Runtime, model: Model, role: Role, request: Request, kinds: tuple[str, ...]
-) -> dict[str, Any] | None:
-    """The verdict object, read by its schema alone; None where it is unreadable even when asked once more."""
-    for sample in range(ASKED_AGAIN + 1):
-        asked = request if sample == 0 else _again(request, model, sample)
-        answered = await rt.calls.ask(
-            run, step.id, role, model, asked, cacheable=lambda a: _verdict_of(a, kinds) is not None,
-
-        )
-        said = _verdict_of(answered.answer, kinds)
-        if said is not None:
-            return said
-    return None
-
-
-def _verdict_of(answer: Answer, kinds: tuple[str, ...]) -> dict[str, Any] | None:
-    if answer.finish_reason != "stop":
-        return None
-    try:
-        said = orjson.loads(answer.text)
-    except orjson.JSONDecodeError:
-        return None
-    allowed = {"verdict", "reasons", "value"}
-    if not isinstance(said, dict) or said.get("verdict") not in kinds or not set(said) <= allowed:
-        return None
-    return said
-
-
-def _verdict_request(
-    run: Run, step: Step, rt: Runtime, model: Model, instructions: str, schema: dict[str, Any]
-) -> Request:
-    draft = _draft(run)
-    return Request(
-        messages=validator_messages(
-            step.renderer.messages(run.view()), draft.value if draft.parsed else draft.text, instructions,
-            rt.store.secret,
-        ),
-        schema=schema if model.config.structured else None, max_tokens=model.config.max_tokens,
-        temperature=model.config.temperature, seed=model.config.seed, thinking=model.config.thinking,
-    )
-
-
-def _redo_request(run: Run, step: Step, model: Model, sample: int) -> Request:
-    config = model.config
-    return Request(
-        messages=step.renderer.messages(run.view()),
-        schema=step.loaded.output_schema if config.structured else None, max_tokens=config.max_tokens,
-        temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
-        seed=config.seed + sample, sample=sample, thinking=config.thinking,
-    )
-
-
-def _again(request: Request, model: Model, sample: int) -> Request:
-    return Request(
-        messages=request.messages, schema=request.schema, max_tokens=request.max_tokens,
-        temperature=max(request.temperature, model.config.redraft_temperature), seed=model.config.seed + sample,
-        sample=sample, thinking=request.thinking,
-    )
-
-
-async def _weigh_value(run: Run, step: Step, value: Any) -> dict[str, Signal]:
-    """Signals of a validator's value: those that can be measured without a drafter's answer."""
-    return await step.signals.measure_value(value, run.task)
+async def _weigh_value(run: Run, step: Step, value: Any, answer: Answer) -> dict[str, Signal]:
+    """The step's signals of the validator's value: what `success.require` is asked of when it is served."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    made = Draft(value=value, text=text, parsed=value is not None, answer=answer)
+    return await step.signals.measure(made, run.task, [made])
 
 
 def _serves(signals: dict[str, Signal]) -> bool:
@@ -244,11 +181,6 @@ def _draft(run: Run) -> Draft:
     draft = run.work.draft
     assert draft is not None, "judge and repair need a draft"
     return draft
-
-
-def _reasons(said: dict[str, Any]) -> tuple[str, ...]:
-    found = said.get("reasons")
-    return tuple(str(r)[:500] for r in found[:20]) if isinstance(found, list) else ()
 
 
 def _rejected(mode: ValidateMode, *reasons: str) -> Validated:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.errors import ConfigError
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:8000/v1"
-"""Where a `vllm:` or `openai:` model is looked for when it names no endpoint."""
+DEFAULT_ENDPOINTS = {"vllm": "http://127.0.0.1:8000/v1", "openai": "https://api.openai.com/v1"}
+"""Where a model of these kinds is looked for when it names no endpoint."""
 
 _BASE_KEYS = ("api_base", "base_url")
 
@@ -20,7 +20,7 @@ def networks(names: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     found = []
     for name in names:
         try:
-            network = ip_network(name)
+            network = ip_network(name, strict=False)
         except ValueError as error:
             raise ConfigError(f"local_networks: {name!r} is not a network: {error}", key="local_networks") from None
         if network.prefixlen == 0:
@@ -58,8 +58,8 @@ def configured_addresses(model: ModelConfig) -> tuple[str, ...]:
     """The base URLs a model's file names, or the default of its kind. Empty: in-process, or known to LiteLLM alone."""
     if model.endpoints:
         return model.endpoints
-    if model.kind in ("vllm", "openai"):
-        return (DEFAULT_ENDPOINT,)
+    if model.kind in DEFAULT_ENDPOINTS:
+        return (DEFAULT_ENDPOINTS[model.kind],)
     if model.kind == "litellm":
         return tuple(str(model.litellm_params[key]) for key in _BASE_KEYS if model.litellm_params.get(key))
     return ()
@@ -73,10 +73,10 @@ def check_location(name: str, model: ModelConfig, local: Sequence[IPv4Network | 
     found = [(url, is_local(host_of(url), local)) for url in configured_addresses(model)]
     if model.location != "local":
         return
-    if model.kind == "litellm" and not found:
+    if model.kind == "litellm":
         raise ConfigError(
-            f"models.{name}: {model.use!r} is declared local, and its address is not known",
-            hint="give `endpoints:`, or write `location: remote`",
+            f"models.{name}: {model.use!r} is declared local, and LiteLLM opens connections of its own",
+            hint="write `use: openai:NAME` for a local server, or `location: remote`",
         )
     for url, verdict in found:
         if verdict is False or (verdict is None and not local):

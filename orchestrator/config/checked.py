@@ -68,11 +68,14 @@ def _fault(model: type[BaseModel], document: Document, error: Mapping[str, Any])
         message = f"unknown key {name!r}{nearest(str(keys[-1]), _keys_at(model, keys[:-1]))}"
     elif kind == "missing":
         message = f"the key {key_name((*keys, str(error['loc'][-1])))!r} is missing"
+    elif kind == "literal_error":
+        choices = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
+        meant = difflib.get_close_matches(str(error["input"]), choices.split(", "), n=1)
+        message = f"{name}: {_shown(keys, error['input'])} is none of {choices}"
+        message += f"; did you mean {meant[0]!r}?" if meant else ""
     else:
         reason = str(error["msg"]).removeprefix("Value error, ")
         message = f"{name}: {reason}" if name else reason
-        if kind == "literal_error" and isinstance(error["input"], str):
-            message += nearest(error["input"], _quoted(error["ctx"]["expected"]))
         if keys and kind != "value_error":
             message += f" (it is {_shown(keys, error['input'])})"
     return document.line(keys), name, message
@@ -95,10 +98,6 @@ def _shown(keys: KeyPath, value: Any) -> str:
         return f"a map of {', '.join(map(str, value))}"[:_SHOWN_VALUE]
     text = repr(value)
     return text if len(text) <= _SHOWN_VALUE else text[: _SHOWN_VALUE - 1] + "…"
-
-
-def _quoted(expected: str) -> list[str]:
-    return expected.replace(" or ", ", ").replace("'", "").split(", ")
 
 
 def _keys_at(model: type[BaseModel], keys: KeyPath) -> list[str]:

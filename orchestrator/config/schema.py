@@ -31,17 +31,18 @@ def read_schema(path: Path) -> dict[str, Any]:
 
 
 def imported_schema(reference: str, allow_imports: Sequence[str]) -> dict[str, Any]:
-    """The JSON Schema of a pydantic model, `module:Name`, if `allow_imports` lists it or its module."""
+    """The JSON Schema of a pydantic model, `module:Name`, if `allow_imports` lists its module or a package above it."""
     module, _, name = reference.partition(":")
-    if reference not in allow_imports and module not in allow_imports:
+    if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in allow_imports):
         raise ConfigError(
             f"{reference!r} would import Python code, and `allow_imports:` does not list it",
             hint=f"add {module!r} to `allow_imports:` if you trust it",
         )
     try:
         found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{reference!r} can't be imported: {error}", hint="is it on PYTHONPATH?") from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{reference!r} can't be imported: {reason}", hint="is it on PYTHONPATH?") from error
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         raise ConfigError(f"{reference!r} is no pydantic model")
     schema = found.model_json_schema()

@@ -52,15 +52,16 @@ def cost_per_success(
         return CostPerSuccess(value=None, note="no call has a price")
     z = normal_quantile(0.5 + confidence / 2.0)
     if _too_few(counts, z):
-        return CostPerSuccess(value=None, note=f"too few successes ({counts.known_right:,} known of {counts.runs:,} runs)")
+        note = f"too few successes ({counts.known_right:,} known of {counts.runs:,} runs)"
+        return CostPerSuccess(value=None, note=note)
     value = exact_units(Fraction(spent) / counts.successes)
     if missing_costs:
         if counts.not_estimated:
-            note = f"{missing_costs:,} calls have no known cost and {counts.not_estimated:,} runs no known success"
+            note = f"unknown cost (calls: {missing_costs:,}) and unknown success (runs: {counts.not_estimated:,})"
             return CostPerSuccess(value=None, note=note)
-        note = f"{missing_costs:,} calls have no known cost"
+        note = f"calls of unknown cost: {missing_costs:,}"
         return CostPerSuccess(value=value, qualifier="at least", note=note)
-    unknown = f"{counts.not_estimated:,} runs of unknown success count as none" if counts.not_estimated else ""
+    unknown = f"runs of unknown success, counted as none: {counts.not_estimated:,}" if counts.not_estimated else ""
     limits = _interval(spent, cells, counts, confidence, z)
     if limits is None:
         note = "; ".join(filter(None, [unknown, "no interval: the upper bound of a run's cost is not known"]))

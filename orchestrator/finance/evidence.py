@@ -14,7 +14,6 @@ from sqlalchemy import (
     Subquery,
     and_,
     case,
-    distinct,
     func,
     literal,
     null,
@@ -105,7 +104,7 @@ def _sampled() -> Subquery:
     return (
         select(
             step.c.run_id, func.max(step.c.propensity).label("propensity"),
-            func.count(distinct(step.c.step)).label("rules"),
+            func.count(step.c.propensity).label("rules"),
         )
         .where(step.c.propensity.is_not(None))
         .group_by(step.c.run_id)
@@ -119,4 +118,4 @@ def _unanswered() -> Subquery:
         spot_check.c.state.in_(("unanswered", "forbidden")),
         and_(spot_check.c.state == "done", spot_check.c.draft_ok.is_(None)),
     )
-    return select(distinct(spot_check.c.run_id).label("run_id")).where(refused).subquery("unanswered")
+    return select(spot_check.c.run_id).where(refused).distinct().subquery("unanswered")

@@ -41,6 +41,8 @@ def parse_period(
     `until` itself is outside. Raises InputError for anything else, and for a period that ends before it starts.
     """
     zone = _zone(tz)
+    start: datetime | None
+    end: datetime | None
     if month is not None:
         if since is not None or until is not None:
             raise InputError("give --month, or --from and --to, not both")

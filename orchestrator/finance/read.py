@@ -14,8 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
-    Select,
-    String,
+    Label,
     Subquery,
     Text,
     and_,
@@ -28,8 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.finance.evidence import Evidence, evidence, outcome, run
+from orchestrator.config.pipeline import SuccessConfig
+from orchestrator.finance.evidence import evidence, outcome, run
 from orchestrator.finance.period import Period
+from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store.statements import table
 from orchestrator.store.tables import CallRow, Config
 
@@ -64,8 +65,8 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """Runs alike in group and evidence. Costs are of one currency, billionths; `unknown_costs` counts runs with a
-    call of unknown cost. `wasted` is what runs that are known failures cost."""
+    """Runs alike in group, evidence and status. Costs are of one currency, in billionths; `bound` is the largest
+    reserved cost of one of them, None where one has a cost and no bound."""
 
     group: Group
     source: str
@@ -73,19 +74,20 @@ class RunRow:
     propensity: float | None
     status: str
     runs: int
-    escalated: int
-    from_cache: int
-    degraded: int
-    maturing: int
     cost: int
     cost_squares: float
     cost_cubes: float
     bound: int | None
+    escalated: int
+    from_cache: int
+    degraded: int
+    maturing: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSum:
-    """Calls of one role and currency. `unpriced` have used tokens and no price; `unsettled` have no answer."""
+    """Calls of one role and currency. `unpriced` have used tokens and no price; `unsettled` have no answer, and cost
+    `bound` at most, save for the `unbounded` among them; `in_flight` have not ended."""
 
     group: Group
     role: str
@@ -93,17 +95,17 @@ class CallSum:
     calls: int
     priced: int
     cost: int
+    bound: int
     unpriced: int
     unsettled: int
+    in_flight: int
     unbounded: int
-    bound: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
     group: Group
     currency: str
-    hits: int
     nano: int
 
 
@@ -135,94 +137,88 @@ def read_runs(
     keys = _keys(connection, scope.by)
     costs = _run_costs(scope, currency)
     cost = func.coalesce(costs.c.cost, 0)
-    real = cast(cost, Float)
-    flags = (outcome.c.escalated, outcome.c.from_cache, outcome.c.degraded, _maturing(windows, now))
-    cells = [known.source.label("source"), known.success.label("success"), known.propensity.label("propensity")]
-    per_run = (
+    flags: dict[str, ColumnElement[Any]] = {
+        "escalated": outcome.c.escalated, "from_cache": outcome.c.from_cache, "degraded": outcome.c.degraded,
+        "maturing": _maturing(windows, now),
+    }
+    each = (
         select(
-            *(key.label(f"key{i}") for i, key in enumerate(keys)), *cells, outcome.c.status.label("status"),
-            *(case((flag, 1), else_=0).label(f"flag{i}") for i, flag in enumerate(flags)),
-            cost.label("cost"), real.label("real"),
+            *keys, known.source.label("source"), known.success.label("success"),
+            known.propensity.label("propensity"), outcome.c.status, cost.label("cost"),
+            cast(cost, Float).label("real"),
             case((costs.c.unbounded > 0, None), else_=func.coalesce(costs.c.bound, 0)).label("bound"),
+            *(case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
         )
-        .select_from(_with_costs(known, costs))
+        .select_from(_with_config(known.joined).outerjoin(costs, costs.c.run_id == outcome.c.run_id))
         .where(_ended(outcome.c.ended_at, scope))
-        .subquery("per_run")
+        .subquery("each")
     )
-    names = [*(f"key{i}" for i in range(len(keys))), "source", "success", "propensity", "status"]
-    grouped = select(
-        *(per_run.c[name] for name in names), func.count(),
-        *(func.sum(per_run.c[f"flag{i}"]) for i in range(len(flags))),
-        func.sum(per_run.c.cost), func.sum(per_run.c.real * per_run.c.real),
-        func.sum(per_run.c.real * per_run.c.real * per_run.c.real), func.max(per_run.c.bound),
-        func.count(per_run.c.bound),
-    ).group_by(*(per_run.c[name] for name in names))
-    return [_run_row(row, len(keys)) for row in connection.execute(grouped)]
+    c = each.c
+    by = [*(c[key.name] for key in keys), c.source, c.success, c.propensity, c.status]
+    cells = select(*by, func.count(), func.sum(c.cost), func.sum(c.real * c.real), func.sum(c.real * c.real * c.real),
+                   func.max(c.bound), func.count(c.bound), *(func.sum(c[name]) for name in flags)).group_by(*by)
+    return [_run_row(row, len(keys), list(flags)) for row in connection.execute(cells)]
 
 
 def read_calls(connection: Connection, scope: Scope) -> list[CallSum]:
     """Calls that ended in the period (that started in it, where they have no end)."""
     keys = _keys(connection, scope.by)
-    tokens = sum((func.coalesce(call.c[f"{c}_tokens"], 0) for c in ("input", "cache_read", "cache_write", "output",
-                                                                    "reasoning")), literal(0))
-    unsettled = call.c.state != "settled"
+    tokens = sum((func.coalesce(call.c[f"{name}_tokens"], 0) for name in TOKEN_CLASSES), literal(0))
     # a request that was refused or never left used no tokens: nothing is unknown about its cost
     unpriced = and_(call.c.state == "settled", call.c.cost_nano.is_(None),
                     or_(tokens > 0, call.c.input_tokens.is_(None)))
-    currency = func.coalesce(call.c.currency, call.c.bound_currency)
-    summed = (
+    unsettled = call.c.state == "unsettled"
+    flags = {"unpriced": unpriced, "unsettled": unsettled, "in_flight": call.c.state == "intent",
+             "unbounded": and_(unsettled, call.c.bound_nano.is_(None))}
+    each = (
         select(
-            *keys, call.c.role, currency, func.count(), func.count(call.c.cost_nano), func.sum(call.c.cost_nano),
-            func.sum(case((unpriced, 1), else_=0)), func.sum(case((unsettled, 1), else_=0)),
-            func.sum(case((and_(unsettled, call.c.bound_nano.is_(None)), 1), else_=0)),
-            func.sum(case((unsettled, call.c.bound_nano), else_=0)),
+            *keys, call.c.role, func.coalesce(call.c.currency, call.c.bound_currency).label("currency"),
+            call.c.cost_nano, case((unsettled, call.c.bound_nano)).label("bound"),
+            *(case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
         )
         .select_from(call.join(run, run.c.run_id == call.c.run_id).join(config, config.c.config_id == run.c.config_id))
         .where(_ended(func.coalesce(call.c.ended_at, call.c.started_at), scope))
-        .group_by(*keys, call.c.role, currency)
+        .subquery("each")
     )
+    by = [*(each.c[key.name] for key in keys), each.c.role, each.c.currency]
+    summed = select(*by, func.count(), func.count(each.c.cost_nano), func.sum(each.c.cost_nano), func.sum(each.c.bound),
+                    *(func.sum(each.c[name]) for name in flags)).group_by(*by)
     rows = []
     for row in connection.execute(summed):
-        group, (role, code, *numbers) = _group(row[: len(keys)]), row[len(keys):]
-        calls, priced, cost, unpriced_calls, unsettled_calls, unbounded, bound = (int(n or 0) for n in numbers)
-        rows.append(CallSum(
-            group=group, role=role, currency=code, calls=calls, priced=priced, cost=cost, unpriced=unpriced_calls,
-            unsettled=unsettled_calls, unbounded=unbounded, bound=bound,
-        ))
+        role, currency, *numbers = row[len(keys):]
+        calls, priced, cost, bound, *counts = (int(n or 0) for n in numbers)
+        rows.append(CallSum(group=_group(row[: len(keys)]), role=role, currency=currency, calls=calls, priced=priced,
+                            cost=cost, bound=bound, **dict(zip(flags, counts, strict=True))))
     return rows
 
 
 def read_savings(connection: Connection, scope: Scope) -> list[Saved]:
     """What answers from the cache would have cost, by the price of the call that made them."""
     keys = _keys(connection, scope.by)
-    saved = (
-        select(*keys, outcome.c.saved_currency, func.count(), func.sum(outcome.c.saved_nano))
+    each = (
+        select(*keys, outcome.c.saved_currency, outcome.c.saved_nano)
         .select_from(_with_config(outcome.join(run, run.c.run_id == outcome.c.run_id)))
         .where(_ended(outcome.c.ended_at, scope), outcome.c.saved_nano.is_not(None))
-        .group_by(*keys, outcome.c.saved_currency)
+        .subquery("each")
     )
-    n = len(keys)
-    return [Saved(group=_group(row[:n]), currency=row[n], hits=int(row[n + 1]), nano=int(row[n + 2]))
-            for row in connection.execute(saved)]
+    by = [*(each.c[key.name] for key in keys), each.c.saved_currency]
+    saved = select(*by, func.sum(each.c.saved_nano)).group_by(*by)
+    return [Saved(group=_group(row[:-2]), currency=row[-2], nano=int(row[-1])) for row in connection.execute(saved)]
 
 
 def _run_costs(scope: Scope, currency: str) -> Subquery:
     """What each run cost and could have cost, in one currency; the baseline's calls are no cost of the run."""
-    ours = or_(call.c.currency == currency, call.c.bound_currency == currency)
+    bounded = call.c.bound_currency == currency
+    unbounded = and_(call.c.currency == currency, call.c.cost_nano > 0, or_(call.c.bound_nano.is_(None), ~bounded))
     costs = select(
         call.c.run_id,
         func.sum(case((call.c.currency == currency, call.c.cost_nano), else_=0)).label("cost"),
-        func.sum(case((ours, call.c.bound_nano), else_=0)).label("bound"),
-        func.sum(case((and_(call.c.bound_nano.is_(None), call.c.cost_nano > 0), 1), else_=0)).label("unbounded"),
+        func.sum(case((bounded, call.c.bound_nano), else_=0)).label("bound"),
+        func.sum(case((unbounded, 1), else_=0)).label("unbounded"),
     ).where(call.c.role != "baseline")
     if scope.period.since_at is not None:
-        # a call is never older than its run's start; an index on run_id does the rest
         costs = costs.where(call.c.run_id.in_(select(outcome.c.run_id).where(_ended(outcome.c.ended_at, scope))))
     return costs.group_by(call.c.run_id).subquery("costs")
-
-
-def _with_costs(known: Evidence, costs: Subquery) -> Any:
-    return _with_config(known.joined).outerjoin(costs, costs.c.run_id == outcome.c.run_id)
 
 
 def _with_config(joined: Any) -> Any:
@@ -248,37 +244,40 @@ def _ended(moment: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
     return and_(*wanted)
 
 
-def _keys(connection: Connection, by: Sequence[str]) -> list[ColumnElement[Any]]:
-    return [COLUMNS[name] if name in COLUMNS else _tag(connection, name) for name in by]
+def _keys(connection: Connection, by: Sequence[str]) -> list[Label[Any]]:
+    found = (COLUMNS[name] if name in COLUMNS else _tag(connection, name) for name in by)
+    return [key.label(f"key{i}") for i, key in enumerate(found)]
 
 
 def _tag(connection: Connection, name: str) -> ColumnElement[Any]:
+    """A tag's value as text; of a run without it, NULL."""
     if connection.dialect.name == "postgresql":
-        return cast(run.c.tags_json, JSONB)[name].astext
-    path = '$."' + name.replace('"', '\\"') + '"'
-    return cast(func.json_extract(run.c.tags_json, path), Text)
+        return func.jsonb_extract_path_text(cast(run.c.tags_json, JSONB), name)
+    path = f'$."{name}"'
+    truth = func.json_type(run.c.tags_json, path)
+    value = cast(func.json_extract(run.c.tags_json, path), Text)
+    return case((truth.in_(("true", "false")), truth), else_=value)
 
 
 def _group(values: Sequence[Any]) -> Group:
     return tuple("" if value is None else str(value) for value in values)
 
 
-def _run_row(row: Any, keys: int) -> RunRow:
-    source, success, propensity, status, *numbers = row[keys:]
-    runs, escalated, from_cache, degraded, maturing, cost = (int(n or 0) for n in numbers[:6])
-    squares, cubes, bound, bounded = numbers[6:]
+def _run_row(row: Any, keys: int, flags: Sequence[str]) -> RunRow:
+    source, success, propensity, status, runs, cost, squares, cubes, bound, bounded, *counts = row[keys:]
     return RunRow(
         group=_group(row[:keys]), source=source, success=None if success is None else bool(success),
-        propensity=propensity, status=status, runs=runs, escalated=escalated, from_cache=from_cache,
-        degraded=degraded, maturing=maturing, cost=cost, cost_squares=float(squares or 0.0),
-        cost_cubes=float(cubes or 0.0), bound=int(bound) if bounded == runs else None,
+        propensity=propensity, status=status, runs=runs, cost=int(cost), cost_squares=float(squares),
+        cost_cubes=float(cubes), bound=int(bound) if bounded == runs else None,
+        **{name: int(n) for name, n in zip(flags, counts, strict=True)},
     )
 
 
 def _configured(config_id: str, pipeline: str, body_json: str) -> Configured:
-    body = json.loads(body_json)
-    success = body.get("success") or {}
+    """From the pipeline file as it was written: what it leaves out has the default."""
+    written = json.loads(body_json).get("pipeline") or {}
+    success = SuccessConfig.model_validate(written.get("success") or {})
     return Configured(
-        config_id=config_id, pipeline=pipeline, require=success.get("require"),
-        feedback_window_s=float(success.get("feedback_window", 7 * 86400.0)), tags=tuple(body.get("tags") or ()),
+        config_id=config_id, pipeline=pipeline, require=success.require, feedback_window_s=success.feedback_window,
+        tags=tuple(written.get("tags") or ()),
     )

@@ -18,7 +18,9 @@ _FINISHES = frozenset({"stop", "length", "content_filter", "tool_calls"})
 _THOUGHT = re.compile(r"^\s*(?:<think>)?.*?</think>\s*", re.DOTALL)
 
 
-def body(request: Request, *, model: str, structured: bool = True, max_tokens_key: str = "max_tokens") -> dict[str, Any]:
+def body(
+    request: Request, *, model: str, structured: bool = True, max_tokens_key: str = "max_tokens"
+) -> dict[str, Any]:
     """The JSON body every dialect shares. `sample` moves the seed, so that a redraft is another draw."""
     found: dict[str, Any] = {
         "model": model,
@@ -135,7 +137,7 @@ def _bytes(entry: Mapping[str, Json]) -> bytes:
 
 def _runner_up(entry: Mapping[str, Json], chosen: float) -> float | None:
     """The best log-probability of any token but the chosen one, from the two likeliest."""
-    top = entry.get("top_logprobs") or ()
+    top: Sequence[Mapping[str, Json]] = entry.get("top_logprobs") or ()
     if len(top) < 2:
         return None
     return float(top[1]["logprob"]) if chosen >= top[0]["logprob"] else float(top[0]["logprob"])

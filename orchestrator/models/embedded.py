@@ -6,15 +6,15 @@ complete() -> a worker thread's queue -> batches of what is waiting -> answers. 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib.util
 import json
 import time
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.digest import folder_digest
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.errors import CallTimedOut, ConfigError, RequestRefused
 from orchestrator.models import chat_template
@@ -26,7 +26,6 @@ from orchestrator.records import Answer, Location, Request, TokenLogprobs, Usage
 if TYPE_CHECKING:
     from orchestrator.models.embedded_engine import Generated
 
-_FILES = ("*.onnx*", "genai_config.json", "tokenizer*.json", "chat_template.jinja")
 _THINK, _THINK_END = "<think>", "</think>"
 
 
@@ -49,8 +48,8 @@ class EmbeddedModel:
 
     @cached_property
     def revision(self) -> str | None:
-        """As configured, else a digest of weights, settings and tokenizer: part of cache keys and certificates."""
-        return self._config.revision or weights_digest(self.folder)
+        """As configured, else the digest of the folder: other weights, other cache keys."""
+        return self._config.revision or folder_digest(self.folder)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -103,22 +102,6 @@ class EmbeddedModel:
         return seed & 0xFFFF_FFFF_FFFF_FFFF, request.sample
 
 
-def weights_digest(folder: Path) -> str:
-    """`sha256:` and the first 16 hex digits over name and content of each file that shapes an answer."""
-    files = sorted({path for pattern in _FILES for path in folder.glob(pattern)})
-    digest = hashlib.sha256()
-    for path in files:
-        found = path.stat()
-        digest.update(f"{path.name}\0{_file_digest(path, found.st_mtime_ns, found.st_size)}\n".encode())
-    return f"sha256:{digest.hexdigest()[:16]}"
-
-
-@lru_cache(maxsize=256)
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _model_folder(folder: str) -> Path:
     path = Path(folder)
     if not (path / "genai_config.json").is_file():
@@ -144,7 +127,7 @@ def _answer(done: Done, request: Request, model: str, latency_ms: float) -> Answ
     return Answer(
         text=text.lstrip("\n") if thought else text,
         finish_reason=made.finish_reason,
-        usage=Usage(input=done.prompt_tokens, output=len(made.pieces) - thought, reasoning=thought),
+        usage=Usage(input=done.prompt_tokens, output=made.count - thought, reasoning=thought),
         model=model,
         endpoint=ENDPOINT,
         logprobs=whole,

@@ -144,7 +144,8 @@ def _faults_told(jobs: Sequence[Job]) -> Iterator[None]:
             _settle(job, error)
     except Exception as error:  # noqa: BLE001  the runtime raises what it likes, and so may a bug of ours
         for job in jobs:
-            _settle(job, ServerFailed(f"the embedded runtime failed: {type(error).__name__}: {error}", endpoint=ENDPOINT))
+            failed = ServerFailed(f"the embedded runtime failed: {type(error).__name__}: {error}", endpoint=ENDPOINT)
+            _settle(job, failed)
 
 
 def _settle(job: Job, result: Done | ModelError) -> None:

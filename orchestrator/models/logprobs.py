@@ -71,7 +71,7 @@ def token_spans(data: bytes, tokens: Sequence[str | bytes]) -> list[tuple[int, i
     ends = [end - shift for end in accumulate(map(len, parts))]
     size = len(data)
     return [
-        (max(end - len(part), 0), min(end, size)) if 0 < end and end - len(part) < size else (0, 0)
+        (max(end - len(part), 0), min(end, size)) if end > 0 and end - len(part) < size else (0, 0)
         for part, end in zip(parts, ends, strict=True)
     ]
 

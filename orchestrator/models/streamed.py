@@ -4,49 +4,39 @@ same, by what was received."""
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from orchestrator.errors import BadAnswer, ConnectionLost, ModelError
 from orchestrator.models import chat, faults
 from orchestrator.models.usage import normalise
 from orchestrator.records import Usage
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
 
 async def collect(
-    sdk: AsyncOpenAI, body: dict[str, Any], *, request_bytes: int, call_id: str, endpoint: str, timeout_s: float,
-    secret: str | None = None,
+    begin: Callable[[], Awaitable[AsyncIterable[Any]]], *, request_bytes: int, endpoint: str, timeout_s: float,
+    secrets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The reply that the same request without `stream` would have had.
+    """The reply that the same request without `stream` would have had; `begin` sends it and gives the parsed chunks.
 
     Raises what ServedModel.complete raises; once the stream has begun, the error's `usage` holds what was received
     (the server's running count where it sends one, an estimate otherwise; `estimated` is True in both).
     """
     so_far = _Reply()
+    outer = sys.exception()
     try:
         async with asyncio.timeout(timeout_s):
-            raw = await sdk.post(
-                "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=_chunks(),
-                options={"headers": {"X-Client-Request-Id": call_id}, "timeout": timeout_s},
-            )
-            async for chunk in raw:
+            async for chunk in await begin():
                 so_far.add(chunk)
-    except Exception as error:
-        fault = faults.from_sdk(error, endpoint, secret=secret)
+    except Exception as error:  # every class of it has its own meaning: see faults
+        fault = faults.from_sdk(error, endpoint, secrets=secrets, outer=outer)
         raise so_far.billed(fault, request_bytes) from error
     if so_far.finish is None and not so_far.is_empty:
         cut = ConnectionLost(f"{endpoint} ended the stream before the answer was complete", endpoint=endpoint)
         raise so_far.billed(cut, request_bytes)
     return so_far.whole()
-
-
-def _chunks() -> Any:
-    """Chunks as parsed JSON: building the package's models for each token would cost more than all the rest."""
-    from openai import AsyncStream
-
-    return AsyncStream[object]
 
 
 class _Reply:
@@ -95,7 +85,4 @@ class _Reply:
         told = normalise(self.usage)
         if told is None:
             return chat.guess(request_bytes, {"content": "".join(self.text + self.thought)}, self.entries)
-        return Usage(
-            input=told.input, cache_read=told.cache_read, cache_write=told.cache_write,
-            output=told.output, reasoning=told.reasoning, estimated=True,
-        )
+        return replace(told, estimated=True)

@@ -4,7 +4,7 @@ Providers differ in whether input includes cached tokens and output includes rea
 What is malformed (negative, no integer, parts larger than their whole) is None: the caller estimates and says so.
 
     shape                  input includes cache     output includes reasoning
-    OpenAI chat, vLLM      yes (read; write)        yes, unless `total_tokens` shows otherwise (xAI, Gemini's OpenAI door)
+    OpenAI chat, vLLM      yes (read; write)        yes, unless `total_tokens` shows otherwise (xAI)
     OpenAI responses       yes                      yes
     DeepSeek               yes (hit + miss)         yes
     LiteLLM                yes (read and write)     yes

@@ -42,7 +42,7 @@ def keep(transaction: Transaction, kept: Sequence[tuple[CallSettlement, Any]]) -
 
 
 def keep_signals(transaction: Transaction, groups: Sequence[Sequence[tuple[str, str, bytes]]]) -> list[None]:
-    """Lay signals (JSON) beside the answers they were measured on; answers no longer there are passed over."""
+    """Lay signals beside the answers they were measured on; answers no longer there are passed over."""
     transaction.many(_SIGNALS, [(signals, tenant, key) for group in groups for tenant, key, signals in group])
     return [None] * len(groups)
 
@@ -71,7 +71,7 @@ def recall(connection: Connection, keys: Sequence[tuple[str, str]], now: float) 
 
 def _stored(row: Any) -> StoredAnswer:
     return StoredAnswer(
-        answer=unpack(row.answer), signals=None if row.signals is None else orjson.loads(row.signals),
+        answer=unpack(row.answer), signals=row.signals,
         call_id=row.call_id, run_id=row.run_id,
         cost=None if row.cost_nano is None else Money(nano=row.cost_nano, currency=row.currency),
     )
@@ -129,26 +129,25 @@ def _chosen(columns: Any, pipeline: str | None, tenant: str | None) -> list[Colu
     return chosen if tenant is None else [*chosen, columns.tenant == tenant]
 
 
-# -- an answer as bytes: JSON lists in a fixed order, which are half the size of JSON objects ---------------------------
+# -- an answer as bytes: JSON lists, half the size of JSON objects; what its call's row holds is left out --------------
 
 
 def pack(answer: Answer) -> bytes:
     u = answer.usage
     return orjson.dumps([
-        1, answer.text, answer.finish_reason, [u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.estimated],
-        answer.model, answer.response_id, answer.endpoint, _pack_logprobs(answer.logprobs),
-        _pack_logprobs(answer.value_logprobs), answer.cost and [answer.cost.nano, answer.cost.currency],
-        round(answer.latency_ms, 1),
+        1, answer.text, answer.finish_reason,
+        [u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.estimated],
+        answer.model,
+        _pack_logprobs(answer.logprobs), _pack_logprobs(answer.value_logprobs),
+        answer.cost and [answer.cost.nano, answer.cost.currency], round(answer.latency_ms, 1),
     ])
 
 
 def unpack(body: bytes) -> Answer:
-    _, text, finish_reason, usage, model, response_id, endpoint, logprobs, value_logprobs, cost, latency_ms = (
-        orjson.loads(body)
-    )
+    _, text, finish_reason, usage, model, logprobs, value_logprobs, cost, latency_ms = orjson.loads(body)
     i, read, write, output, reasoning, estimated = usage
     return Answer(
-        text=text, finish_reason=finish_reason, model=model, response_id=response_id, endpoint=endpoint,
+        text=text, finish_reason=finish_reason, model=model,
         usage=Usage(input=i, cache_read=read, cache_write=write, output=output, reasoning=reasoning,
                     estimated=estimated),
         logprobs=_unpack_logprobs(logprobs), value_logprobs=_unpack_logprobs(value_logprobs),

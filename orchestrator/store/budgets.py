@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -20,7 +21,7 @@ from orchestrator.store.tables import Budget
 _budget = table(Budget)
 
 
-def _reserving(dialect: str) -> object:
+def _reserving(dialect: str) -> Any:
     """One statement: make the row or add to it, and only where the sum stays within the limit."""
     fresh = insert(_budget, dialect)
     total = _budget.c.spent_nano + _budget.c.reserved_nano + fresh.excluded.reserved_nano
@@ -33,7 +34,7 @@ def _reserving(dialect: str) -> object:
 
 
 _RESERVE = Prepared(
-    ("scope", "currency", "limit_nano", "spent_nano", "reserved_nano", "overrun_nano"), _reserving  # type: ignore[arg-type]
+    ("scope", "currency", "limit_nano", "spent_nano", "reserved_nano", "overrun_nano"), _reserving
 )
 _MOVE = Prepared(
     ("released", "moved", "over", "by_scope"),

@@ -1,4 +1,4 @@
-"""Calls: the intent that is durable before a request leaves, and the settlement that is durable before its answer is used.
+"""Calls: the intent, durable before a request leaves; the settlement, durable before its answer is used.
 
 **A call is settled once.** A second settlement changes nothing; the one exception is a call that recovery had given
 up although its owner lived: what its owner then learns replaces the guess.

@@ -24,13 +24,13 @@ from orchestrator.errors import StoreError
 MEMORY = "memory:"
 LOCK_PATIENCE_S = 30.0
 """How long a writer waits for the lock of another process before it gives up."""
-READER_PRAGMAS = ("PRAGMA busy_timeout=30000", "PRAGMA query_only=ON")
+READER_PRAGMAS = ("PRAGMA query_only=ON",)
 WRITER_PRAGMAS = (
-    "PRAGMA busy_timeout=0",  # the writer waits by itself: SQLite's own waiting starves under several writers
     "PRAGMA secure_delete=ON",  # erased content leaves no bytes behind in free pages
     "PRAGMA cache_size=-16000",
     "PRAGMA journal_size_limit=67108864",
 )
+_CONNECT = {"check_same_thread": False, "timeout": LOCK_PATIENCE_S}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def writing_engine(place: Place) -> Engine:
     if place.path is None:
         return _postgres_engine(place, pool_size=1)
     _create_private(place)
-    engine = create_engine(place.url, poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": 30.0})
+    engine = create_engine(place.url, poolclass=NullPool, connect_args=_CONNECT)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -104,7 +104,7 @@ def reading_engine(place: Place, *, size: int) -> Engine:
     """A pool of `size` connections that can only read; each transaction is one consistent view."""
     if place.path is None:
         return _postgres_engine(place, pool_size=size)
-    engine = create_engine(place.url, pool_size=size, connect_args={"check_same_thread": False})
+    engine = create_engine(place.url, pool_size=size, connect_args=_CONNECT)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -133,6 +133,16 @@ def _postgres_engine(place: Place, *, pool_size: int) -> Engine:
         connection.commit()
 
     return engine
+
+
+def scrub_log(engine: Engine) -> None:
+    """Fold SQLite's write-ahead log into the file and empty it: erased content may still stand in the log's pages."""
+    if engine.dialect.name == "sqlite":
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()
 
 
 def _create_private(place: Place) -> None:
@@ -179,11 +189,18 @@ _SAID = {
 
 def store_error(error: BaseException, name: str) -> StoreError:
     """`error` of the driver as a StoreError that says what is wrong with the store `name` and what to do."""
+    said, hint = _said(error, name)
+    failure = type(error)(said, hint=hint) if isinstance(error, StoreError) else StoreError(said, hint=hint)
+    failure.__cause__ = error
+    return failure
+
+
+def _said(error: BaseException, name: str) -> tuple[str, str]:
     if isinstance(error, StoreError):
-        return type(error)(str(error), hint=error.hint)
+        return str(error), error.hint
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    said = str(cause).strip()
+    detail = str(cause).strip()
     for mark, (what, hint) in _SAID.items():
-        if mark in said.lower():
-            return StoreError(f"store {name}: {what} ({said})", hint=hint)
-    return StoreError(f"store {name}: {type(cause).__name__}: {said}", hint="check that the store is reachable")
+        if mark in detail.lower():
+            return f"store {name}: {what} ({detail})", hint
+    return f"store {name}: {type(cause).__name__}: {detail}", "check that the store is reachable"

@@ -155,10 +155,10 @@ class CallSettlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAnswer:
-    """A durable answer, with the signals measured on it (None: not yet), and the run and call that made it."""
+    """A durable answer, the signals measured on it (as they were handed in; None: not yet), and what made it."""
 
     answer: Answer
-    signals: Mapping[str, Json] | None
+    signals: bytes | None
     call_id: str
     run_id: str
     cost: Money | None
@@ -224,7 +224,7 @@ class OutcomeEntry:
     """How a run ended, and all that is recorded with it in one commit.
 
     `contents` are (kind, JSON) pairs: `value`, `value:STEP`, `draft:STEP`. `keep_until` is their retention: None
-    for ever, 0 only as long as a hand-off or spot check needs them. `signals` are (tenant, memo key, JSON) to lay
+    for ever, 0 only as long as a hand-off or spot check needs them. `signals` are (tenant, memo key, bytes) to lay
     beside the answers they were measured on. `source_run_id` is the run whose answers were served from the cache.
     """
 

@@ -92,7 +92,7 @@ def lapsed(transaction: Transaction, owner_ids: Iterable[str]) -> set[str]:
 def _has_lapsed(row: Any, now: float) -> bool:
     if row.lease_until < now:
         return True
-    return row.host == host() and process_started(row.pid) != row.process_started
+    return bool(row.host == host() and process_started(row.pid) != row.process_started)
 
 
 def recover(transaction: Transaction) -> Recovered:
@@ -116,9 +116,12 @@ def _take(transaction: Transaction, row: Any) -> bool:
 def unsettle(transaction: Transaction, owner_id: str) -> int:
     """Make every open call of `owner_id` unsettled; what it reserved counts as spent."""
     open_calls = (_call.c.owner_id == owner_id, _call.c.state == "intent")
-    held = transaction.execute(select(_call.c.scopes, _call.c.bound_nano).where(*open_calls, _call.c.scopes.is_not(None)))
+    held = transaction.execute(
+        select(_call.c.scopes, _call.c.bound_nano).where(*open_calls, _call.c.scopes.is_not(None))
+    )
     budgets.move(transaction, [
-        budgets.Move(scope, released=bound, spent=bound) for scopes, bound in held for scope in scopes.split()
+        budgets.Move(scope, released=row.bound_nano, spent=row.bound_nano)
+        for row in held for scope in row.scopes.split()
     ])
     return transaction.execute(_call.update().where(*open_calls).values(
         state="unsettled", provenance="unsettled", error=RECOVERED, ended_at=transaction.now

@@ -35,7 +35,7 @@ class Prepared:
     """A statement of which `build(dialect name)` gives the SQL; rows are tuples in the order of `columns`."""
 
     columns: tuple[str, ...]
-    build: Callable[[str], Executable]
+    build: Callable[[str], Any]
     _compiled: dict[str, tuple[str, Callable[[Row], Row] | None]] = field(default_factory=dict)
 
     def for_dialect(self, dialect: Dialect) -> tuple[str, Callable[[Row], Row] | None]:
@@ -43,7 +43,7 @@ class Prepared:
         known = self._compiled.get(dialect.name)
         if known is None:
             compiled = self.build(dialect.name).compile(dialect=dialect, column_keys=list(self.columns))
-            order = [self.columns.index(name) for name in compiled.positiontup or ()]  # type: ignore[attr-defined]
+            order = [self.columns.index(name) for name in compiled.positiontup or ()]
             arrange = None if order == list(range(len(self.columns))) else cast(Any, itemgetter(*order))
             known = self._compiled[dialect.name] = (str(compiled), arrange)
         return known
@@ -59,10 +59,10 @@ def upserting(model: type[SQLModel], *columns: str, keep: Sequence[str] = ()) ->
     target = table(model)
     key = [column.name for column in target.primary_key]
 
-    def build(dialect: str) -> Executable:
+    def build(dialect: str) -> Any:
         fresh = insert(target, dialect)
         changed = {c: fresh.excluded[c] for c in columns if c not in key and c not in keep}
-        return cast(Executable, fresh.on_conflict_do_update(index_elements=key, set_=changed))
+        return fresh.on_conflict_do_update(index_elements=key, set_=changed)
 
     return Prepared(columns, build)
 

@@ -98,7 +98,7 @@ class CallRow(SQLModel, table=True):
     attempt: int
     sample: int
     model: str
-    model_answered: str | None = None
+    model_answered: str | None = None  # where it is another than `model`
     provider: str
     endpoint: str
     response_id: str | None = None
@@ -148,12 +148,13 @@ class AnswerRow(SQLModel, table=True):
 
 
 class StepRow(SQLModel, table=True):
-    """What was decided in one step of a run, and on what numbers."""
+    """What was decided in one step of a run, and on what numbers. `place` is its turn in the run."""
 
     __tablename__: ClassVar[str] = "step"
     __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
     run_id: str = Field(primary_key=True)
     step: str = Field(primary_key=True)
+    place: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     status: str
     action: str | None = None
     rule: str | None = None
@@ -235,7 +236,7 @@ class HandOff(SQLModel, table=True):
 
 
 class Content(SQLModel, table=True):
-    """What was said: `kind` is task, value or `value:STEP`, `draft:STEP`, resolved. JSON bytes; goes at `keep_until`."""
+    """What was said, as JSON: `kind` is task, value, `value:STEP`, `draft:STEP` or resolved. Goes at `keep_until`."""
 
     __tablename__: ClassVar[str] = "content"
     __table_args__ = (_partial("content_until", "keep_until", where="keep_until IS NOT NULL"),)

@@ -116,7 +116,7 @@ class Writer:
     def _commit(self, batch: list[_Operation]) -> None:
         try:
             results = self._transact(batch)
-        except Exception as error:  # whatever went wrong, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, those who wait must hear of it
             results = self._failed(batch, error)
         _resolve(batch, results)
 
@@ -131,7 +131,7 @@ class Writer:
     def _alone(self, operation: _Operation) -> list[Any]:
         try:
             return self._transact([operation])
-        except Exception as error:  # as in _commit
+        except Exception as error:  # noqa: BLE001  # as in _commit
             return [store_error(error, self._name)]
 
     def _transact(self, batch: list[_Operation]) -> list[Any]:

@@ -1,0 +1,231 @@
+"""A file of tasks through the pipeline: bounded, resumable, with the worst-case bill first and no line lost.
+
+**The same command resumes**: OUT holds what was yielded, the store what was done; only the rest is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cascade.run import Run, new_id
+from orchestrator.cascade.settle import sum_money
+from orchestrator.errors import (
+    Cancelled,
+    ConfigChanged,
+    EscalationPaused,
+    InputError,
+    Outage,
+    UnpricedCall,
+)
+from orchestrator.outcome_file import OutcomeFile, RejectedFile, handed_off_line
+from orchestrator.pipeline import DEFAULT_STORE, Pipeline
+from orchestrator.records import Mode, Money, Outcome
+from orchestrator.task_file import Line, measure, read
+from orchestrator.worst_case import WorstCase, worst_case
+
+if TYPE_CHECKING:
+    from orchestrator.cascade.runtime import Runtime
+    from orchestrator.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What `orchestrator run` was asked to do. `confirm` is asked where the worst case exceeds the budget."""
+
+    pipeline: Path
+    tasks: Path
+    out: Path | None = None
+    store: str = DEFAULT_STORE
+    concurrency: int = 64
+    limit: int | None = None
+    handed_off: Path | None = None
+    max_failures: int | None = None
+    max_cost: Money | None = None
+    strict_prices: bool = False
+    resume_with_changes: bool = False
+    yes: bool = False
+    mode: Mode | None = None
+    confirm: Callable[[str], bool] | None = None
+    progress: Progress | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RunSummary:
+    """What a file run did. `resumed` of the tasks were done before; costs are of this run, per currency."""
+
+    tasks: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+    written: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    escalated: int = 0
+    succeeded: int = 0
+    known: int = 0
+    spent: dict[str, int] = field(default_factory=dict)
+    saved: dict[str, int] = field(default_factory=dict)
+    unpriced_calls: int = 0
+    worst_case: WorstCase | None = None
+    out: Path | None = None
+    rejected_file: Path | None = None
+    stopped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all tasks are done, 1 where some failed, were rejected, or the run was stopped."""
+        return 1 if self.by_status["failed"] or self.rejected or self.stopped else 0
+
+
+def run_file(options: RunOptions) -> RunSummary:
+    """Run the file. Raises InputError (exit 2) on wrong input, Outage (exit 3) where an endpoint can't be reached."""
+    return asyncio.run(arun_file(options))
+
+
+async def arun_file(options: RunOptions) -> RunSummary:
+    """`run_file` inside an event loop."""
+    started = time.perf_counter()
+    size = measure(options.tasks)
+    pipeline = Pipeline.load(options.pipeline, store=options.store, mode=options.mode, in_file=True)
+    summary = RunSummary(out=options.out)
+    async with pipeline:
+        rt = await pipeline.runtime()
+        rt.strict_config = not options.resume_with_changes
+        await _reachable(rt)
+        summary.worst_case = worst_case(size, rt)
+        _ask(options, summary.worst_case, rt)
+        await pipeline.take_up_spot_checks()
+        total = size.lines if options.limit is None else min(size.lines, options.limit)
+        with contextlib.ExitStack() as files:
+            await _run(options, pipeline, rt, summary, files, total)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+async def _run(
+    options: RunOptions, pipeline: Pipeline, rt: Runtime, summary: RunSummary, files: contextlib.ExitStack, total: int
+) -> None:
+    out = files.enter_context(OutcomeFile(options.out))
+    await out.belongs_to(rt.store)
+    rejects = files.enter_context(RejectedFile(options.out))
+    handed = files.enter_context(options.handed_off.open("ab")) if options.handed_off else None
+    if options.progress is not None:
+        options.progress.start(total)
+    reader = _Reader(options, rt, summary, rejects)
+    async with contextlib.aclosing(pipeline.flow(reader.runs(), concurrency=options.concurrency)) as done:
+        async for run in done:
+            if run.outcome is None:
+                _refused(run, summary, rejects, reader)
+            else:
+                _count(run, run.outcome, summary)
+                if out.write(run.outcome):
+                    summary.written += 1
+                    if handed is not None and run.outcome.status == "handed_off":
+                        handed.write(handed_off_line(run.task, run.outcome))
+                else:
+                    summary.skipped += 1
+            reader.stop_where(options, summary)
+            if options.progress is not None:
+                options.progress.show(summary, rt.notices)
+    if options.progress is not None:
+        options.progress.finish(summary)
+    summary.rejected_file = rejects.path if summary.rejected else None
+
+
+class _Reader:
+    """Lines of the task file as runs, until something says stop."""
+
+    def __init__(self, options: RunOptions, rt: Runtime, summary: RunSummary, rejects: RejectedFile) -> None:
+        self._options, self._rt, self._summary, self._rejects = options, rt, summary, rejects
+        self._lines: dict[str, Line] = {}
+
+    def runs(self) -> Iterator[Run]:
+        options, rt = self._options, self._rt
+        taken = 0
+        for line in read(options.tasks, task_bytes=rt.config.limits.task_bytes, schema=rt.loaded.task_schema):
+            if self._summary.stopped or (options.limit is not None and taken >= options.limit):
+                return
+            taken += 1
+            if line.task is None:
+                assert line.error is not None
+                self._summary.rejected += 1
+                self._rejects.write(line.number, line.error, line.text)
+                continue
+            yield Run(task=line.task, run_id=new_id("r", rt.clock()), mode=rt.mode, line=line.number)
+
+    def stop_where(self, options: RunOptions, summary: RunSummary) -> None:
+        if summary.stopped:
+            return
+        failed = summary.by_status["failed"]
+        if options.max_failures is not None and failed >= options.max_failures:
+            summary.stopped = f"{failed} tasks failed (--max-failures {options.max_failures})"
+        most = options.max_cost
+        if most is not None and summary.spent.get(most.currency, 0) >= most.nano:
+            summary.stopped = f"{most} are spent (--max-cost)"
+
+
+def _refused(run: Run, summary: RunSummary, rejects: RejectedFile, reader: _Reader) -> None:
+    """A task that never became a run: the line is rejected, or the whole run stops."""
+    error = run.error or Cancelled("not run")
+    if isinstance(error, ConfigChanged):
+        raise error
+    if isinstance(error, EscalationPaused):
+        summary.stopped = str(error)
+        return
+    summary.rejected += 1
+    rejects.write(run.line or 0, error, f"id {run.task.id!r}")
+
+
+def _count(run: Run, outcome: Outcome, summary: RunSummary) -> None:
+    summary.tasks += 1
+    summary.by_status[outcome.status] += 1
+    summary.resumed += outcome.resumed
+    summary.escalated += run.escalated
+    if outcome.success is not None:
+        summary.known += 1
+        summary.succeeded += outcome.success
+    if outcome.resumed:
+        return
+    for money in outcome.costs:
+        summary.spent[money.currency] = summary.spent.get(money.currency, 0) + money.nano
+    for money in sum_money(run.saved)[0]:
+        summary.saved[money.currency] = summary.saved.get(money.currency, 0) + money.nano
+    summary.unpriced_calls += sum(call.cost is None for call in outcome.calls)
+
+
+async def _reachable(rt: Runtime) -> None:
+    """Every model with an address must answer before the first task is taken."""
+    used = {m.alias: m for s in rt.steps for m in (s.drafter, s.validator) if m is not None}
+    for model in used.values():
+        if model.config.kind not in ("vllm", "openai"):
+            continue
+        found = await model.client.probe()
+        if not any(probe.ok for probe in found):
+            words = "; ".join(f"{p.endpoint}: {p.detail}" for p in found)
+            raise Outage(
+                f"model {model.alias!r} can't be reached: {words}",
+                hint="start it (`orchestrator drafter up PIPELINE`), or correct `endpoints:`", sent=False,
+            )
+
+
+def _ask(options: RunOptions, worst: WorstCase, rt: Runtime) -> None:
+    if worst.unpriced and options.strict_prices:
+        raise UnpricedCall(f"no price for {', '.join(worst.unpriced)} (--strict-prices)")
+    words = "worst case: " + (" + ".join(str(c) for c in worst.costs) or "unknown")
+    if worst.unpriced:
+        words += f", without {', '.join(worst.unpriced)}, which the price book does not hold"
+    if options.progress is not None:
+        options.progress.note(words + " (every task drafted as often as allowed, and escalated)")
+    limit = rt.config.budget.per_day or options.max_cost
+    above = limit is not None and any(c.currency == limit.currency and c.nano > limit.nano for c in worst.costs)
+    if above and not options.yes:
+        question = f"{words}. That is above the budget of {limit}, which stops the run there. Go on?"
+        if options.confirm is None or not options.confirm(question):
+            raise InputError("not started: the worst case is above the budget", hint="give --yes to start all the same")

@@ -1,0 +1,287 @@
+"""A policy, compiled: two lists of rules in, one decision with its explanation out. Pure: no I/O, no clock.
+
+**Fail closed.** A `before` rule that cannot be evaluated forbids remote models for that task; an `after` rule that
+cannot be evaluated escalates; nothing accepts a draft with a required signal that is not ok; what cannot be escalated
+is handed off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from orchestrator.cascade.rules import CompiledRule, compile_rule, draw
+from orchestrator.config.policy import AfterRule, BeforeRule, PolicyConfig
+from orchestrator.declared_fields import BEFORE, DeclaredFields
+from orchestrator.errors import ConfigError, ExpressionError
+from orchestrator.expressions import check_expression
+from orchestrator.records import Action, Decision, Json, Signal
+
+OTHERWISE = "otherwise"
+_PLAIN = "confidence < threshold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeforeDecision:
+    """What the task alone decides. `action` is None where the drafter may go on. `forbid` holds locations.
+
+    `problems` are the rules that could not be evaluated, in words.
+    """
+
+    forbid: frozenset[str]
+    action: Decision | None
+    explanation: str
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AfterView:
+    """What the `after` rules see. `base` binds `task` and `steps`, as `before` sees them.
+
+    `threshold` None: nothing valid certifies one, and `certificate_problem` says why. `guarantee` is the
+    certificate's, in words ("regret <= 3% with 90% confidence"). `lapsed` is the pipeline's `certificate_lapsed`.
+    """
+
+    base: Mapping[str, Any]
+    signals: Mapping[str, Signal]
+    value: Json
+    parsed: bool
+    confidence: float | None
+    threshold: float | None
+    attempt: int
+    run_id: str
+    certified: bool = False
+    certificate_problem: str | None = None
+    guarantee: str = ""
+    lapsed: Literal["escalate", "hand_off"] = "escalate"
+
+    def bindings(self) -> dict[str, Any]:
+        return {
+            **self.base, "signals": self.signals, "value": self.value, "confidence": self.confidence,
+            "threshold": self.threshold, "attempt": self.attempt,
+        }
+
+    def comparison(self) -> str:
+        """"confidence -0.31 < threshold -0.12 (certified: regret <= 3% with 90% confidence)", as far as known."""
+        c, t = self.confidence, self.threshold
+        if c is None or t is None:
+            return "confidence is unknown" if c is None else f"confidence {c:.4g}, no threshold"
+        shown = (f"{c:.4g}", f"{t:.4g}")
+        if shown[0] == shown[1] and c != t:
+            shown = (repr(c), repr(t))
+        kind = "UNCERTIFIED threshold"
+        if self.certified:
+            kind = f"certified: {self.guarantee}" if self.guarantee else "certified"
+        return f"confidence {shown[0]} {'<' if c < t else '>='} threshold {shown[1]} ({kind})"
+
+
+@dataclass(slots=True)
+class _Path:
+    """How far `after` has come. `propensity`: the probability with which a rule so far would have spot-checked."""
+
+    view: AfterView
+    seen_confidence: bool = False
+    propensity: float | None = None
+
+    def reaches(self, sample: float) -> None:
+        before = self.propensity
+        self.propensity = sample if before is None else 1.0 - (1.0 - before) * (1.0 - sample)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledPolicy:
+    """A policy ready to decide. May be shared between threads."""
+
+    config: PolicyConfig
+    forbids: tuple[CompiledRule[BeforeRule], ...]
+    deciders: tuple[CompiledRule[BeforeRule], ...]
+    afters: tuple[CompiledRule[AfterRule], ...]
+
+    @property
+    def reads_confidence(self) -> bool:
+        return any(rule.reads_confidence for rule in self.afters)
+
+    def before(self, view: Mapping[str, Any], *, run_id: str = "") -> BeforeDecision:
+        """Decide on the task alone. `view` binds `task` ({input, meta} or a Task) and `steps`. Never raises.
+
+        Every `forbid` is evaluated first; then the first rule that matches decides.
+        """
+        forbid: set[str] = set()
+        problems: list[str] = []
+        reasons: list[str] = []
+        for rule in self.forbids:
+            if _holds_before(rule, view, run_id, problems):
+                forbid.update(rule.config.forbid)
+                reasons.append(f"{rule.name}: {rule.words}: forbids {', '.join(rule.config.forbid)}")
+        action = self._decider(view, run_id, problems)
+        if problems:
+            forbid.add("remote")
+        words = "; ".join([*problems, *reasons, *([action.explanation] if action else [])])
+        if action is not None:
+            action = replace(action, forbid=frozenset(forbid), explanation=words)
+        return BeforeDecision(
+            forbid=frozenset(forbid), action=action, explanation=words or "no `before` rule matched",
+            problems=tuple(problems),
+        )
+
+    def _decider(self, view: Mapping[str, Any], run_id: str, problems: list[str]) -> Decision | None:
+        for rule in self.deciders:
+            known = len(problems)
+            then = rule.config.then
+            assert then is not None
+            if _holds_before(rule, view, run_id, problems):
+                words = f"{rule.name}: {rule.words}" + (f": {rule.config.message}" if rule.config.message else "")
+                return _decided(then, rule.config, words)
+            if len(problems) > known and then in ("hand_off", "decline"):
+                # the task may be one that no model should answer, and only a person can tell
+                return _decided("hand_off", rule.config, f"{rule.name} might have said {then}")
+        return None
+
+    def after(self, view: AfterView) -> Decision:
+        """Decide on the draft: the first rule that matches, else `otherwise`. Never raises, always explains.
+
+        What is possible (redrafts left, escalation allowed) is `enforce`'s to say.
+        """
+        path = _Path(view)
+        bindings = view.bindings()
+        for rule in self.afters:
+            decision = _apply(rule, bindings, path)
+            if decision is not None:
+                return decision
+        words = "otherwise: no rule matched"
+        if path.seen_confidence:
+            words += f"; {view.comparison()}"
+        if path.propensity is not None:
+            words += f"; not drawn for a spot check (probability {path.propensity:g})"
+        return _settled(self.config.otherwise, OTHERWISE, words, path)
+
+    def check(self, fields: DeclaredFields) -> list[str]:
+        """What is wrong with the rules' expressions under the declared fields; a `before` rule sees the task only."""
+        return [*self._check("before", replace(fields, roots=BEFORE)), *self._check("after", fields)]
+
+    def _check(self, part: Literal["before", "after"], fields: DeclaredFields) -> Iterator[str]:
+        rules: Sequence[BeforeRule | AfterRule] = self.config.before if part == "before" else self.config.after
+        for rule in rules:
+            for problem in check_expression(rule.when, fields=fields) if rule.when is not None else ():
+                yield f"{part} rule {rule.name!r}: {problem}"
+
+
+def compile_policy(policy: PolicyConfig, *, allow_imports: Sequence[str] = ()) -> CompiledPolicy:
+    """Compile every rule. Raises ConfigError, with the rule's name, on what does not compile or may not be imported."""
+    for name in (names := [rule.name for rule in (*policy.before, *policy.after)]):
+        if names.count(name) > 1 or name == OTHERWISE:
+            raise ConfigError(f"policy {policy.policy!r}: the name {name!r} is taken: give each rule its own", key=name)
+    before = [compile_rule(policy.policy, rule, allow_imports) for rule in policy.before]
+    for rule in before:
+        if not rule.reads <= BEFORE:
+            unknown = ", ".join(sorted(rule.reads - BEFORE))
+            raise ConfigError(
+                f"policy {policy.policy!r}, rule {rule.name!r} reads {unknown}: before the draft it can't"
+            )
+    return CompiledPolicy(
+        config=policy,
+        forbids=tuple(rule for rule in before if rule.config.forbid),
+        deciders=tuple(rule for rule in before if rule.config.then),
+        afters=tuple(compile_rule(policy.policy, rule, allow_imports) for rule in policy.after),
+    )
+
+
+def enforce(
+    decision: Decision, *, escalation_possible: bool, redraft_possible: bool = True, spot_check_possible: bool = True,
+    signals: Mapping[str, Signal], parsed: bool,
+) -> Decision:
+    """`decision`, bounded by what is possible and by what no rule may do. The only way it changes is towards more care.
+
+    A broken draft is not accepted, a redraft too many escalates, what can't escalate is handed off, and a
+    spot check that may not be made is not made (its propensity is then None: no sample counts this run).
+    """
+    if decision.action in ("accept", "spot_check") and (fault := broken(signals, parsed)):
+        decision = _changed(decision, "escalate", f"not accepted: {fault}")
+    if decision.action == "redraft" and not redraft_possible:
+        decision = _changed(decision, "escalate", "no redraft is left")
+    if decision.action == "escalate" and not escalation_possible:
+        decision = _changed(decision, "hand_off", "it cannot be escalated")
+    if decision.propensity is not None and not spot_check_possible:
+        words = f"{decision.explanation}; no spot check may be made of it"
+        action: Action = "accept" if decision.action == "spot_check" else decision.action
+        decision = replace(decision, action=action, explanation=words, spot_check=False, propensity=None)
+    return decision
+
+
+def broken(signals: Mapping[str, Signal], parsed: bool) -> str | None:
+    """Why this draft may not be accepted by any rule; None where it may."""
+    if not parsed:
+        return "the draft could not be read"
+    for signal in signals.values():
+        if not signal.ok and (signal.required or signal.name == "schema"):
+            return f"signal {signal.name!r} is required and not ok" + (f" ({signal.reason})" if signal.reason else "")
+    return None
+
+
+def _holds_before(
+    rule: CompiledRule[BeforeRule], view: Mapping[str, Any], run_id: str, problems: list[str]
+) -> bool:
+    try:
+        return rule.matches(view) and (rule.config.sample is None or _drawn(rule, run_id))
+    except ExpressionError as error:
+        problems.append(f"{rule.name} cannot be evaluated ({error}): remote models are forbidden for this task")
+        return False
+
+
+def _drawn(rule: CompiledRule[BeforeRule], run_id: str) -> bool:
+    if not run_id:
+        raise ExpressionError("a sample is drawn by the run's id, and none was given")
+    return draw(run_id, rule.name) < (rule.config.sample or 0.0)
+
+
+def _apply(rule: CompiledRule[AfterRule], bindings: Mapping[str, Any], path: _Path) -> Decision | None:
+    """What one `after` rule says; None where the next one is to be asked."""
+    view, config = path.view, rule.config
+    if rule.reads_confidence:
+        path.seen_confidence = True
+        if view.threshold is None:
+            why = view.certificate_problem or "there is no threshold"
+            return _settled(view.lapsed, rule.name, f"{rule.name}: {rule.words}: {why}", path)
+        if view.confidence is None:
+            return _settled("escalate", rule.name, f"{rule.name} cannot be evaluated: confidence is unknown", path)
+    try:
+        if not rule.matches(bindings, view.value):
+            return None
+    except ExpressionError as error:
+        return _settled("escalate", rule.name, f"{rule.name} cannot be evaluated ({error})", path)
+    words = f"{rule.name}: {rule.words}"
+    if rule.reads_confidence:
+        words = f"{rule.name}: {view.comparison()}" if rule.words == _PLAIN else f"{words}; {view.comparison()}"
+    if config.sample is not None:
+        if config.then == "spot_check":
+            path.reaches(config.sample)
+        if draw(view.run_id, rule.name) >= config.sample:
+            return None
+        words += f"; drawn with probability {config.sample:g}"
+    return replace(
+        _settled(config.then, rule.name, words, path), mode=config.mode, to=config.to, message=config.message
+    )
+
+
+def _settled(action: Action, name: str, words: str, path: _Path) -> Decision:
+    """The decision, with its numbers; accepting is refused here to a broken draft, whatever rule says so."""
+    view = path.view
+    fault = broken(view.signals, view.parsed) if action in ("accept", "spot_check") else None
+    if fault:
+        action, words = "escalate", f"{words}; not accepted: {fault}"
+    return Decision(
+        action=action, rule=name, explanation=words, confidence=view.confidence, threshold=view.threshold,
+        certified=view.certified and view.threshold is not None, propensity=path.propensity,
+        spot_check=action == "spot_check",
+    )
+
+
+def _decided(action: Action, rule: BeforeRule, words: str) -> Decision:
+    return Decision(
+        action=action, rule=rule.name, explanation=words, mode=rule.mode, to=rule.to, message=rule.message
+    )
+
+
+def _changed(decision: Decision, action: Action, why: str) -> Decision:
+    return replace(decision, action=action, explanation=f"{decision.explanation}; {why}", spot_check=False)

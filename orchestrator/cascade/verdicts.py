@@ -1,0 +1,93 @@
+"""What is asked of the validator, and how its verdict is read: by its schema alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from orchestrator.cascade.calls import Model
+from orchestrator.cascade.prompts import validator_messages
+from orchestrator.cascade.run import Run
+from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.records import Answer, Request, Role
+
+VERDICT_KEYS = frozenset({"verdict", "reasons", "value"})
+ASKED_AGAIN = 1
+"""How often an unreadable verdict is asked for once more, before it counts as rejected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A verdict as the validator wrote it, read by its schema alone."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+    value: Any
+    answer: Answer
+
+
+async def ask_for_verdict(
+    run: Run, step: Step, rt: Runtime, model: Model, role: Role, request: Request, kinds: tuple[str, ...]
+) -> Said | None:
+    """The verdict; None where it is unreadable even when asked for once more."""
+    for sample in range(ASKED_AGAIN + 1):
+        asked = request if sample == 0 else _again(request, model, sample)
+        answered = await rt.calls.ask(
+            run, step.id, role, model, asked, cacheable=lambda a: read_verdict(a, kinds) is not None,
+        )
+        said = read_verdict(answered.answer, kinds)
+        if said is not None:
+            return said
+    return None
+
+
+def read_verdict(answer: Answer, kinds: tuple[str, ...]) -> Said | None:
+    """The verdict in `answer`, if that is one object of the schema's keys and of the `kinds` asked for; else None."""
+    if answer.finish_reason != "stop":
+        return None
+    try:
+        found = orjson.loads(answer.text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict) or found.get("verdict") not in kinds or not set(found) <= VERDICT_KEYS:
+        return None
+    listed = found.get("reasons")
+    reasons = tuple(str(r)[:500] for r in listed[:20]) if isinstance(listed, list) else ()
+    return Said(verdict=found["verdict"], reasons=reasons, value=found.get("value"), answer=answer)
+
+
+def verdict_request(
+    run: Run, step: Step, rt: Runtime, model: Model, instructions: str, schema: dict[str, Any]
+) -> Request:
+    """The task's messages, the instructions, and the draft as fenced data."""
+    draft = run.work.draft
+    assert draft is not None, "judge and repair need a draft"
+    return Request(
+        messages=validator_messages(
+            step.renderer.messages(run.view()), draft.value if draft.parsed else draft.text, instructions,
+            rt.store.secret,
+        ),
+        schema=schema if model.config.structured else None, max_tokens=model.config.max_tokens,
+        temperature=model.config.temperature, seed=model.config.seed, thinking=model.config.thinking,
+    )
+
+
+def redo_request(run: Run, step: Step, model: Model, sample: int) -> Request:
+    """The task itself, as the drafter was asked it; a second asking is warmer, with its own seed."""
+    config = model.config
+    return Request(
+        messages=step.renderer.messages(run.view()),
+        schema=step.loaded.output_schema if config.structured else None, max_tokens=config.max_tokens,
+        temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
+        seed=config.seed + sample, sample=sample, thinking=config.thinking,
+    )
+
+
+def _again(request: Request, model: Model, sample: int) -> Request:
+    return Request(
+        messages=request.messages, schema=request.schema, max_tokens=request.max_tokens,
+        temperature=max(request.temperature, model.config.redraft_temperature), seed=model.config.seed + sample,
+        sample=sample, thinking=request.thinking,
+    )

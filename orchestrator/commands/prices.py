@@ -1,0 +1,133 @@
+"""prices show, prices pin, prices check."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.commands.options import any_path, existing_file, json_option, pipeline_argument
+
+
+class Figure(click.ParamType[Any]):
+    """A price of a million tokens: an exact, non-negative decimal."""
+
+    name = "price"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            figure = Decimal(str(value))
+        except InvalidOperation:
+            figure = Decimal(-1)
+        if not figure.is_finite() or figure < 0:
+            self.fail(f"{value!r} is not a price", param, ctx)
+        return figure
+
+
+@click.group(short_help="The price book: show, pin, check.")
+def prices() -> None:
+    """The price book: a YAML file of your own, in which every price has a version and a day it is valid from."""
+
+
+@prices.command()
+@click.argument("book", type=existing_file)
+@json_option
+def show(book: Path, as_json: bool) -> None:
+    """Show the entries of a price book.
+
+    \b
+    Example:
+      orchestrator prices show prices.yaml
+    """
+    from orchestrator.commands.output import print_json, print_table
+    from orchestrator.price_book import load_book
+
+    found = load_book(book)
+    if as_json:
+        print_json(found.model_dump(mode="json", exclude_none=True))
+        return
+    rows: list[tuple[object, ...]] = []
+    for entry in found.prices:
+        token, gpu = entry.per_million, entry.gpu_hour
+        what = f"{token.input} / {token.output} a million tokens in / out" if token else ""
+        what = f"{gpu.price} an hour and GPU, {gpu.gpus} GPUs, {gpu.tokens_per_s} tokens/s" if gpu else what
+        rows.append((entry.model, entry.valid_from, what, entry.currency, entry.source))
+    rows += [(served, "", f"priced as {priced}", "", "") for served, priced in found.aliases.items()]
+    print_table(("model", "valid from", "price", "currency", "source"), rows, title=f"{found.book} ({book})")
+
+
+@prices.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--book", type=any_path, default=Path("prices.yaml"), show_default=True, help="The file to write to.")
+@click.option("--input", "input_", type=Figure(), help="Price of a million input tokens, instead of LiteLLM's.")
+@click.option("--output", type=Figure(), help="Price of a million output tokens, instead of LiteLLM's.")
+@click.option("--cache-read", type=Figure(), help="Price of a million tokens read from the provider's cache.")
+@click.option("--cache-write", type=Figure(), help="Price of a million tokens written to it.")
+@click.option("--currency", default="USD", show_default=True)
+@click.option("--valid-from", type=click.DateTime(["%Y-%m-%d"]), help="The first day (UTC) of this price; today.")
+@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="A name the provider also answers with.")
+@click.option("--source", default="", help="Where figures given by hand are from, a page's address for instance.")
+def pin(
+    models: tuple[str, ...], book: Path, input_: Decimal | None, output: Decimal | None, cache_read: Decimal | None,
+    cache_write: Decimal | None, currency: str, valid_from: datetime | None, aliases: tuple[str, ...], source: str,
+) -> None:
+    """Write prices into the book: from the table that ships with LiteLLM, or figures given by hand.
+
+    Nothing is fetched. What the book holds stays as it is, comments too; a new price is a new entry with its own
+    first day.
+
+    \b
+    Examples:
+      orchestrator prices pin anthropic/claude-opus-4-8 --book prices.yaml
+      orchestrator prices pin my-model --input 0.50 --output 1.50 --source https://provider.example/prices
+    """
+    from orchestrator.commands.output import note
+    from orchestrator.price_book import Pinned, pin_price, shipped_price
+
+    by_hand = {"input": input_, "output": output, "cache_read": cache_read, "cache_write": cache_write}
+    given = {name: figure for name, figure in by_hand.items() if figure is not None}
+    if given and not {"input", "output"} <= given.keys():
+        raise click.UsageError("figures by hand need --input and --output")
+    if (given or aliases) and len(models) > 1:
+        raise click.UsageError("give one MODEL with figures or aliases of its own")
+    day = valid_from.date() if valid_from else _today()
+    for model in models:
+        pinned = (
+            Pinned(model=model, per_million=given, currency=currency, source=source, aliases=aliases)
+            if given else shipped_price(model, aliases=aliases)
+        )
+        note(pin_price(book, pinned, day))
+        for remark in pinned.remarks:
+            note(f"note: {model}: {remark}")
+
+
+@prices.command("check")
+@pipeline_argument
+@json_option
+def check_prices(pipeline: Path, as_json: bool) -> int:
+    """Say which models of a pipeline have no price. Exit code 1 where one has none.
+
+    \b
+    Example:
+      orchestrator prices check pipelines/order_lines/pipeline.yaml
+    """
+    from orchestrator.check import priced_models
+    from orchestrator.commands.output import print_json, print_table
+    from orchestrator.config.loader import load_pipeline
+
+    found = priced_models(load_pipeline(pipeline))
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(one.model, one.name, one.price or "no price: its cost would be unknown") for one in found]
+        print_table(("model", "asked for as", "price"), rows)
+    return 0 if all(one.price for one in found) else 1
+
+
+def _today() -> date:
+    from datetime import UTC
+
+    return datetime.now(UTC).date()

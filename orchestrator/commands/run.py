@@ -1,0 +1,137 @@
+"""run, check."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.options import (
+    MoneyType,
+    any_path,
+    existing_file,
+    json_option,
+    pipeline_argument,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.batch import RunSummary
+    from orchestrator.check import CheckReport
+    from orchestrator.records import Mode, Money
+
+MODES = ("cascade", "shadow", "draft_only", "validate_only")
+
+
+@click.command(short_help="Run a file of tasks through a pipeline.")
+@pipeline_argument
+@click.argument("tasks", type=existing_file)
+@click.option("--out", type=any_path, help="Where outcomes go, a line of JSON each (append; the same command resumes).")
+@store_option
+@click.option("--concurrency", type=click.IntRange(min=1), default=64, show_default=True, help="Calls in flight.")
+@click.option("--limit", type=click.IntRange(min=0), help="Take the first N tasks only.")
+@click.option("--handed-off", type=any_path, help="Also write tasks given to a person to this file.")
+@click.option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed tasks.")
+@click.option("--max-cost", type=MoneyType(), help="Stop once this much is spent in this run, like 20USD.")
+@click.option("--mode", type=click.Choice(MODES), help="Override the pipeline's mode.")
+@click.option("--strict-prices", is_flag=True, help="Refuse to start where a model has no price.")
+@click.option("--resume-with-changes", is_flag=True, help="Go on although the configuration changed since.")
+@click.option("--yes", is_flag=True, help="Do not ask when the worst case exceeds the budget.")
+@json_option
+def run(
+    pipeline: Path, tasks: Path, out: Path | None, store: str, concurrency: int, limit: int | None,
+    handed_off: Path | None, max_failures: int | None, max_cost: Money | None, mode: Mode | None, strict_prices: bool,
+    resume_with_changes: bool, yes: bool, as_json: bool,
+) -> int:
+    """Run a file of tasks (.jsonl or .csv) through a pipeline.
+
+    Says first what it can cost at most. Interrupted or killed, the same command goes on where it stopped; an answer
+    once received is never paid for twice. Lines that can't be taken go to OUT.rejected.jsonl and stop nothing.
+
+    \b
+    Example:
+      orchestrator run pipelines/order_lines/pipeline.yaml orders.jsonl --out done.jsonl --max-cost 20USD
+    """
+    from orchestrator.batch import RunOptions, run_file
+    from orchestrator.progress import Progress
+
+    options = RunOptions(
+        pipeline=pipeline, tasks=tasks, out=out, store=store, concurrency=concurrency, limit=limit,
+        handed_off=handed_off, max_failures=max_failures, max_cost=max_cost, strict_prices=strict_prices,
+        resume_with_changes=resume_with_changes, yes=yes, mode=mode, confirm=_ask, progress=Progress(),
+    )
+    summary = run_file(options)
+    _print_summary(summary, as_json=as_json)
+    return summary.exit_code
+
+
+@click.command(short_help="Check a pipeline, without spending.")
+@pipeline_argument
+@click.option("--live", is_flag=True, help="Also ask each endpoint what it serves (nothing is spent).")
+@click.option("--residency", is_flag=True, help="Also list every address the pipeline can reach.")
+@json_option
+def check(pipeline: Path, live: bool, residency: bool, as_json: bool) -> int:
+    """Check a pipeline and all it names, without spending.
+
+    Shows what paths resolve to, compiles every expression against the schemas, tells the state of certificates and
+    prices, and what happens to a task whose residency field is missing or misspelt. Exit code 2 on errors, 3 where
+    an endpoint can't be reached.
+
+    \b
+    Examples:
+      orchestrator check pipelines/order_lines/pipeline.yaml
+      orchestrator check pipelines/order_lines/pipeline.yaml --residency --live
+    """
+    from orchestrator.check import check_pipeline
+
+    report = check_pipeline(pipeline, live=live, residency=residency)
+    _print_check(report, as_json=as_json)
+    return report.exit_code
+
+
+def _ask(question: str) -> bool:
+    """Ask on stderr; without a terminal the answer is no."""
+    return sys.stdin.isatty() and click.confirm(question, err=True)
+
+
+def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
+    from orchestrator.commands.output import note, print_json, print_table
+
+    if summary.stopped:
+        note(f"stopped: {summary.stopped}")
+    if as_json:
+        print_json(summary)
+        return
+    spent = [f"{nano / 1_000_000_000:.6f} {currency}" for currency, nano in sorted(summary.spent.items())]
+    unpriced = f"{summary.unpriced_calls} calls unpriced" if summary.unpriced_calls else ""
+    rows = [
+        ("tasks", summary.tasks, f"{summary.resumed} of them done before" if summary.resumed else ""),
+        *((status, count, "") for status, count in sorted(summary.by_status.items()) if count),
+        ("rejected", summary.rejected, summary.rejected_file),
+        ("escalated", summary.escalated, ""),
+        ("successes", summary.succeeded, f"of {summary.known} whose success is known"),
+        ("spent", " + ".join(spent) or "0", unpriced),
+        ("seconds", f"{summary.seconds:.1f}", ""),
+    ]
+    print_table(("", "", ""), rows)
+
+
+def _print_check(report: CheckReport, *, as_json: bool) -> None:
+    from orchestrator.commands.output import print_json, print_table
+
+    if as_json:
+        print_json(report)
+        return
+    if report.resolved:
+        print_table(("key", "resolves to"), report.resolved.items())
+        click.echo()
+    if report.addresses:
+        columns = ("model", "declared", "address", "is")
+        print_table(columns, [(a.model, a.location, a.address, a.verdict) for a in report.addresses])
+        click.echo()
+    for finding in report.findings:
+        where = f"{finding.where}: " if finding.where else ""
+        click.echo(f"{finding.level}: {where}{finding.message}")
+    click.echo(report.summary)

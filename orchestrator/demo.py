@@ -1,0 +1,191 @@
+"""`orchestrator demo`: the main job end to end on two tiny models, without a key, a GPU or a network.
+
+Calibrates on labelled lines of its own, then runs the held-out lines three ways: always draft, always validate, and
+the cascade; measures each against the labels; ends with the cost report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from orchestrator.errors import InputError
+from orchestrator.records import Mode, Outcome, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_REGRET = 0.03
+CONFIDENCE = 0.9
+CONCURRENCY = 64
+COLUMNS: tuple[tuple[str, Mode], ...] = (
+    ("always draft", "draft_only"), ("always validate", "validate_only"), ("cascade", "cascade"),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Column:
+    """One way of running the lines, measured. `right` by task id; costs in billionths of a dollar, None unknown."""
+
+    name: str
+    right: dict[str, bool] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    cost_nano: int | None = 0
+    seconds: float = 0.0
+
+    @property
+    def accuracy(self) -> float:
+        return sum(self.right.values()) / len(self.right)
+
+    def regret(self, validator: Column) -> float:
+        """Share of all tasks served from an unchecked draft that is wrong where the validator is right."""
+        missed = [t for t in self.accepted if not self.right[t] and validator.right[t]]
+        return len(missed) / len(self.right)
+
+    @property
+    def per_success_nano(self) -> float | None:
+        successes = sum(self.right.values())
+        return None if self.cost_nano is None or not successes else self.cost_nano / successes
+
+
+def run_demo(out: Path = Path("out/demo"), *, limit: int | None = None) -> Path:
+    """Run the demo in folder `out` (made anew); returns the folder. Raises InputError where the example is absent."""
+    return asyncio.run(_demo(out, limit))
+
+
+async def _demo(out: Path, limit: int | None) -> Path:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    home = _home()
+    pipeline = _lay_out(home, out)
+    calibration = list(_tasks(home / "examples/order_lines/data/calibration.jsonl", None))
+    held_out = list(_tasks(home / "examples/order_lines/data/held_out.jsonl", limit))
+    await _calibrate(pipeline, calibration, out, console)
+    columns = {}
+    for name, mode in COLUMNS:
+        columns[name] = await _column(pipeline, held_out, name, mode, out, console)
+    _show(columns, console)
+    await _report(out, console)
+    return out
+
+
+def _home() -> Path:
+    """The folder that holds pipelines/, policies/ and examples/: a checkout, or what the package ships."""
+    for folder in (Path(__file__).resolve().parent.parent, Path.cwd()):
+        if (folder / "examples/order_lines/models").is_dir():
+            return folder
+    raise InputError("the demo's models are not here", hint="run it in a checkout of the project: `make demo`")
+
+
+def _lay_out(home: Path, out: Path) -> Path:
+    """A copy of the pipeline and its policies, so that the demo changes nothing in the checkout."""
+    if out.exists():
+        shutil.rmtree(out)
+    shutil.copytree(home / "pipelines/order_lines", out / "pipelines/order_lines")
+    shutil.copytree(home / "policies", out / "policies")
+    pipeline = out / "pipelines/order_lines/pipeline.yaml"
+    text = pipeline.read_text(encoding="utf-8")
+    pipeline.write_text(text.replace("../../examples/", f"{home}/examples/"), encoding="utf-8")
+    return pipeline
+
+
+def _tasks(path: Path, limit: int | None) -> Iterator[Task]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines):
+            if limit is not None and number >= limit:
+                return
+            found = orjson.loads(line)
+            yield Task(id=found["id"], input=found["input"], meta=found["meta"], expected=found["expected"])
+
+
+async def _calibrate(pipeline: Path, tasks: list[Task], out: Path, console: Console) -> None:
+    from orchestrator.quality.calibrate import calibrate
+
+    console.print(f"[bold]1. Calibrate[/] on {len(tasks)} labelled lines: at most {MAX_REGRET:.0%} regret, "
+                  f"with {CONFIDENCE:.0%} confidence")
+    done = await calibrate(
+        pipeline, tasks, max_regret=MAX_REGRET, confidence=CONFIDENCE, store=f"sqlite:///{out}/calibration.db"
+    )
+    console.print(done.words, markup=False, soft_wrap=True)
+
+
+async def _column(
+    pipeline: Path, tasks: list[Task], name: str, mode: Mode, out: Path, console: Console
+) -> Column:
+    from orchestrator.pipeline import Pipeline
+    from orchestrator.progress import Bar
+
+    store = out / ("orchestrator.db" if mode == "cascade" else f"{mode}.db")
+    column = Column(name=name)
+    with Bar(f"   {name}", len(tasks)) as bar:
+        async with Pipeline.load(pipeline, store=f"sqlite:///{store}", mode=mode) as loaded:
+            started = time.perf_counter()
+            async for outcome in loaded.amap(tasks, concurrency=CONCURRENCY):
+                _count(column, outcome)
+                bar.advance()
+            column.seconds = time.perf_counter() - started
+    console.print(f"   {name}: {len(tasks)} lines in {column.seconds:.1f} s")
+    return column
+
+
+def _count(column: Column, outcome: Outcome) -> None:
+    assert outcome.id is not None
+    column.right[outcome.id] = bool(outcome.success)
+    if outcome.status == "accepted":
+        column.accepted.add(outcome.id)
+    if column.cost_nano is not None:
+        known = all(call.cost is not None for call in outcome.calls)
+        spent = sum(call.cost.nano for call in outcome.calls if call.cost is not None)
+        column.cost_nano = column.cost_nano + spent if known else None
+
+
+def _show(columns: dict[str, Column], console: Console) -> None:
+    from rich.table import Table
+
+    validator = columns["always validate"]
+    lines = len(validator.right)
+    table = Table(title=f"{lines} held-out lines, measured against their labels", title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    ways = list(columns.values())
+    table.add_row("answered right", *(f"{c.accuracy:.1%}" for c in ways))
+    table.add_row("regret (missed corrections)", *(f"{c.regret(validator):.1%}" for c in ways))
+    table.add_row("validated", *(f"{1 - len(c.accepted) / lines:.1%}" for c in ways))
+    table.add_row("cost of the run, USD", *(_dollars(c.cost_nano) for c in ways))
+    table.add_row("cost per successful outcome, USD", *(_dollars(c.per_success_nano, 6) for c in ways))
+    table.add_row("time, s", *(f"{c.seconds:.1f}" for c in ways))
+    console.print("\n[bold]2. The held-out lines, three ways[/]")
+    console.print(table)
+    console.print("Costs are usage times the example's price book (pipelines/order_lines/prices.yaml): stand-in "
+                  "prices for an open-weight drafter and a frontier validator.", soft_wrap=True)
+
+
+def _dollars(nano: float | None, places: int = 4) -> str:
+    return "unknown" if nano is None else f"{nano / 1e9:.{places}f}"
+
+
+async def _report(out: Path, console: Console) -> None:
+    from orchestrator.finance.render import render
+    from orchestrator.finance.report import ReportQuery, build_report
+    from orchestrator.store.engine import Store
+
+    store = await Store.open(f"sqlite:///{out}/orchestrator.db")
+    try:
+        report = build_report(store, ReportQuery())
+    finally:
+        await store.aclose()
+    console.print("\n[bold]3. The cost report of the cascade[/]")
+    console.print(render(report, "table"), markup=False, soft_wrap=True)
+    for kind in ("json", "csv"):
+        (out / f"report.{kind}").write_text(render(report, kind), encoding="utf-8")
+    console.print(f"\nReport files: {out / 'report.json'}, {out / 'report.csv'}. Look into one run: "
+                  f"orchestrator explain RUN_ID --store sqlite:///{out}/orchestrator.db", soft_wrap=True)

@@ -1,0 +1,127 @@
+"""Figures and findings as people read them. What is not known is said in words, never shown as 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from orchestrator.finance.cost import CostPerSuccess
+from orchestrator.finance.records import Definition, Line, Report, Spend
+
+NOT_SERVED = ("handed_off", "declined", "failed")
+SOURCE_WORDS = {
+    "require": "required check failed",
+    "feedback": "feedback",
+    "status": "not served (handed off, declined, failed)",
+    "label": "label",
+    "proof": "proof",
+    "spot_check": "spot check",
+    "validator": "according to the validator",
+    "unknown": "unknown",
+}
+
+
+def amount(value: Decimal | None) -> str:
+    """Two places from one unit up, four significant figures below; exact figures stand in JSON and CSV."""
+    if value is None:
+        return "unknown"
+    if value == 0:
+        return "0.00"
+    if abs(value) >= 1:
+        return f"{value:,.2f}"
+    return f"{value.quantize(Decimal(1).scaleb(value.adjusted() - 3), ROUND_HALF_EVEN):f}"
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 call`, `2,000 calls`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def successes(line: Line) -> str:
+    """Known ones, and apart those that spot checks let expect."""
+    known = f"{line.successes:,}"
+    return known if line.estimate is None else f"{known} + {line.estimate.successes:,.1f} est."
+
+
+def success_rate(line: Line) -> str:
+    """Of all runs, where all are known or estimated."""
+    if line.not_estimated or not line.runs:
+        return "-"
+    return share((line.successes + (line.estimate.successes if line.estimate else 0.0)) / line.runs)
+
+
+def unit_cost(cost: CostPerSuccess) -> str:
+    return f"{cost.qualifier} {amount(cost.value)}".strip()
+
+
+def interval(cost: CostPerSuccess) -> str:
+    return "-" if cost.low is None else f"{amount(cost.low)} to {amount(cost.high)}"
+
+
+def days(seconds: float) -> str:
+    return f"{seconds / 86400:g} d" if seconds >= 86400 else f"{seconds / 3600:g} h"
+
+
+def definition(one: Definition) -> str:
+    require = f"{one.require} holds for the value served, and " if one.require else ""
+    return (
+        f"{one.pipeline}: {require}the first of these says so: feedback (open for {days(one.feedback_window_s)}), "
+        "label, proof, spot check, validator. Runs that were handed off, declined or failed are none."
+    )
+
+
+def warnings(report: Report) -> Iterator[str]:
+    """What must be known before a figure is read."""
+    if report.unpriced_calls:
+        yield f"{counted(report.unpriced_calls, 'call')} without a price: the cost is unknown and in no sum below."
+    if report.unsettled_calls:
+        calls = counted(report.unsettled_calls, "call")
+        yield f"{calls} without an answer: the cost is unknown, its upper bound stands apart."
+
+
+def remarks(line: Line, name: str) -> Iterator[str]:
+    """What the tables leave out of one line."""
+    lost = ", ".join(f"{line.statuses[s]:,} {s.replace('_', ' ')}" for s in NOT_SERVED if s in line.statuses)
+    if lost:
+        yield f"{name}: {lost}."
+    if line.degraded:
+        yield f"{name}: {counted(line.degraded, 'run')} served degraded, without the validation that was due."
+    if (found := line.estimate) is not None:
+        strata = f", in {found.strata} strata" if found.strata > 1 else ""
+        checks = counted(found.checked, "spot check")
+        yield (
+            f"{name}: {counted(found.unchecked, 'accepted draft')} not looked at; by {checks} "
+            f"({found.right:,} right{strata}) {found.successes:,.1f} are successes "
+            f"(exact interval {found.low:,.1f} to {found.high:,.1f})."
+        )
+    if line.not_estimated:
+        yield f"{name}: {counted(line.not_estimated, 'run')} unknown and not estimated: no spot check speaks for them."
+    if line.maturing:
+        yield f"{name}: {counted(line.maturing, 'run')} still maturing: the feedback window is open."
+    if line.restated is not None:
+        yield (
+            f"{name}: restated by later feedback: {line.restated.then:,} known successes at the period's end, "
+            f"{line.restated.now:,} now."
+        )
+    if line.unbounded_calls:
+        yield f"{name}: {counted(line.unbounded_calls, 'call')} without an answer and without an upper bound."
+    if line.in_flight_calls:
+        yield f"{name}: {counted(line.in_flight_calls, 'call')} in flight."
+    for spend in line.spend:
+        yield from _of_spend(spend, name)
+
+
+def _of_spend(spend: Spend, name: str) -> Iterator[str]:
+    code = spend.currency
+    if spend.unsettled_bound is not None:
+        yield f"{name}: calls without an answer cost {amount(spend.unsettled_bound.amount)} {code} at most."
+    if spend.baseline is not None:
+        yield f"{name}: the baseline cost {amount(spend.baseline.amount)} {code}, which is in no other figure."
+    if spend.per_success.note:
+        yield f"{name}: cost per success in {code}: {spend.per_success.note}."
+    elif spend.per_success.method == "box":
+        yield f"{name}: the interval in {code} is the wide one (few failures or successes, or heavy-tailed costs)."

@@ -1,0 +1,169 @@
+"""OUT.jsonl and its companions: what a file run writes, one line an outcome, never the same outcome twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import orjson
+
+from orchestrator.errors import InputError, OrchestratorError
+from orchestrator.records import Call, Outcome, Task
+
+if TYPE_CHECKING:
+    from orchestrator.store.engine import Store
+
+FLUSH_EVERY = 200
+
+
+class OutcomeFile:
+    """Appends outcomes to `path` (None: standard output). What an earlier run wrote is kept; a torn last line,
+    left by a kill, is cut off."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._written: set[int] = set()
+        self._first: str | None = None
+        self._file: IO[bytes] | None = None
+        self._unflushed = 0
+
+    def __enter__(self) -> Self:
+        if self._path is None:
+            import sys
+
+            self._file = sys.stdout.buffer
+            return self
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _private(self._path)
+        except OSError as error:
+            raise InputError(f"can't write {str(self._path)!r}: {error.strerror or error}") from error
+        self._read_back(self._file)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._file is not None and self._path is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        elif self._file is not None:
+            self._file.flush()
+
+    async def belongs_to(self, store: Store) -> None:
+        """Raises InputError where the file holds outcomes of another store: they would mix."""
+        if self._first is not None and await store.stored_outcome(self._first) is None:
+            raise InputError(
+                f"{str(self._path)!r} holds outcomes that are not in this store (run {self._first!r})",
+                hint="name another --out, move the file away, or give the --store it was written with",
+            )
+
+    def write(self, outcome: Outcome) -> bool:
+        """Append the outcome; False where it is in the file already."""
+        assert self._file is not None
+        key = hash(outcome.run_id)
+        if key in self._written:
+            return False
+        self._written.add(key)
+        self._file.write(outcome_line(outcome))
+        self._unflushed += 1
+        if self._unflushed >= FLUSH_EVERY:
+            self._file.flush()
+            self._unflushed = 0
+        return True
+
+    def _read_back(self, file: IO[bytes]) -> None:
+        file.seek(0)
+        good = 0
+        for line in file:
+            try:
+                run_id = orjson.loads(line)["run_id"]
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                if line.endswith(b"\n"):
+                    raise InputError(
+                        f"{str(self._path)!r} is not an outcome file", hint="name another --out"
+                    ) from None
+                break
+            if not line.endswith(b"\n"):
+                break
+            self._first = self._first or run_id
+            self._written.add(hash(run_id))
+            good += len(line)
+        file.seek(good)
+        file.truncate()
+
+
+class RejectedFile:
+    """`OUT.rejected.jsonl`: lines that could not be taken, made only when there is one. Written anew by each run."""
+
+    def __init__(self, out: Path | None) -> None:
+        self.path = out.with_name(f"{out.name.removesuffix('.jsonl')}.rejected.jsonl") if out else None
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, number: int, error: OrchestratorError, text: str) -> None:
+        body = orjson.dumps({"line": number, "error": f"{type(error).__name__}: {error}", "text": text}) + b"\n"
+        if self.path is None:
+            import sys
+
+            sys.stderr.buffer.write(body)
+            return
+        if self._file is None:
+            self._file = _private(self.path)
+        self._file.write(body)
+        self._file.flush()
+
+
+def outcome_line(outcome: Outcome) -> bytes:
+    """One line of OUT.jsonl. Costs are exact decimal numbers, null where unknown."""
+    d = outcome.decision
+    line: dict[str, Any] = {
+        "id": outcome.id, "run_id": outcome.run_id, "status": outcome.status, "value": outcome.value,
+        "success": outcome.success, "success_source": outcome.success_source,
+        "decision": {"rule": d.rule, "action": d.action, "explanation": d.explanation} if d else None,
+        "cost_usd": _exact(outcome.cost_usd), "calls": [_call(c) for c in outcome.calls],
+    }
+    if outcome.degraded:
+        line["degraded"] = True
+    if outcome.error:
+        line["error"] = outcome.error
+    if len(outcome.steps) > 1:
+        line["steps"] = {name: {"status": s.status, "value": s.value} for name, s in outcome.steps.items()}
+    return orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+
+
+def handed_off_line(task: Task, outcome: Outcome) -> bytes:
+    """A task for a person, with the reason: a line that can be run again once it is mended."""
+    reason = outcome.decision.explanation if outcome.decision else outcome.error
+    return orjson.dumps({
+        "id": task.id, "input": task.input, "meta": task.meta, "run_id": outcome.run_id, "reason": reason,
+    }) + b"\n"
+
+
+def _call(call: Call) -> dict[str, Any]:
+    u = call.usage
+    usage = None if u is None else {
+        k: v for k, v in (("input", u.input), ("cache_read", u.cache_read), ("cache_write", u.cache_write),
+                          ("output", u.output), ("reasoning", u.reasoning)) if v
+    }
+    dollars = call.cost.amount if call.cost is not None and call.cost.currency == "USD" else None
+    line = {"role": call.role, "model": call.model, "usage": usage, "cost_usd": _exact(dollars),
+            "latency_ms": round(call.latency_ms, 3)}
+    return line | ({"error": call.error} if call.error else {})
+
+
+def _exact(amount: Any) -> Any:
+    return None if amount is None else orjson.Fragment(f"{amount.normalize():f}".encode())
+
+
+def _private(path: Path) -> IO[bytes]:
+    """Open for appending and reading, made readable by its owner only."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")

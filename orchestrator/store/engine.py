@@ -1,0 +1,272 @@
+"""The store: what is durable of every run. One object a process; many processes may share one database.
+
+Writing goes to the one writer thread and returns once it is on disk; reading has connections of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.records import Call, Json
+from orchestrator.store import answers, budgets, calls, events, feedback, leases, migrations, outcomes, retention, runs
+from orchestrator.store.connect import Place, locate, reading_engine, scrub_log, store_error, writing_engine
+from orchestrator.store.entries import (
+    CacheStats,
+    CallIntent,
+    CallSettlement,
+    Claimed,
+    ConfigEntry,
+    FeedbackSource,
+    Forgotten,
+    OutcomeEntry,
+    PendingSpotCheck,
+    Recovered,
+    RunClaim,
+    SpotCheckState,
+    StoredAnswer,
+    StoredBudget,
+    StoredEvent,
+    StoredHandOff,
+    StoredOutcome,
+    StoredRun,
+)
+from orchestrator.store.statements import Transaction
+from orchestrator.store.writer import Flow, Writer, alone
+
+T = TypeVar("T")
+
+READERS = 4
+
+_record_feedback, _resolve, _evict = alone(feedback.record), alone(feedback.resolve), alone(answers.evict)
+_purge, _sweep, _forget = alone(answers.cache_purge), alone(retention.sweep), alone(retention.forget)
+_record_event, _leave, _recover = alone(events.record), alone(leases.leave), alone(leases.recover)
+_take_spot_checks, _settle_spot_check = alone(feedback.take_spot_checks), alone(feedback.settle_spot_check)
+
+ORDER: tuple[Flow, ...] = (
+    runs.record_config, runs.claim, calls.intend, calls.settle, answers.keep_signals, outcomes.finish,
+)
+"""A run's life. Within one commit an intent comes before its settlement, even where both were queued at once."""
+
+
+class Store:
+    """Runs, calls, answers and outcomes, durable before they are reported as such.
+
+    Every method raises StoreError where the database fails; then nothing of that operation was written.
+    """
+
+    def __init__(self, place: Place, clock: Callable[[], float], lease_s: float) -> None:
+        """Opens synchronously; `Store.open` is the door."""
+        self.place, self.owner_id = place, leases.new_owner_id()
+        self._clock, self._configs = clock, set[str]()
+        with _said_plainly(place):
+            self._writing = writing_engine(place)
+            migrations.migrate(self._writing, place.name)
+            connection = self._writing.connect()
+            with connection.begin():
+                self.secret = migrations.secret(connection)
+                first = Transaction(connection=connection, owner_id=self.owner_id, now=clock(), lease_s=lease_s)
+                leases.beat(first, [None])
+        self.engine: Engine = reading_engine(place, size=READERS)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="orchestrator-reader")
+        self._connection = connection
+        self._writer = Writer(
+            connection, name=place.name, owner_id=self.owner_id, clock=clock, lease_s=lease_s, order=ORDER,
+            beat=leases.beat, beat_s=lease_s / 3,
+        )
+        self._writer.start()
+
+    @classmethod
+    async def open(
+        cls, url: str = "sqlite:///orchestrator.db", *, clock: Callable[[], float] = time.time, lease_s: float = 30.0
+    ) -> Store:
+        """Open (and where needed make or migrate) the store at `url`: `sqlite:///FILE`, `postgresql://…`, or
+        `memory:`, a private one that goes on close. What lapsed owners left is recovered.
+
+        Raises StoreError for a store that can't be opened and StoreTooNew for one of a newer version.
+        """
+        return await asyncio.to_thread(cls, locate(url), clock, lease_s)
+
+    async def aclose(self) -> None:
+        """Commit what is queued, give up the lease and close. Calls left open become `unsettled`."""
+        try:
+            await self._write(_leave)
+        finally:
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._readers.shutdown()
+        self._connection.close()
+        self._writing.dispose()
+        self.engine.dispose()
+        self.place.remove()
+
+    async def _write(self, flow: Flow, *payload: Any) -> Any:
+        return await self._writer.submit(flow, payload)
+
+    async def _read(self, look_up: Callable[..., T], *arguments: Any) -> T:
+        def run() -> T:
+            with self.read() as connection:
+                return look_up(connection, *arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that only reads, with one consistent view: for reports. Blocks; not for the event loop."""
+        with _said_plainly(self.place), self.engine.connect() as connection:
+            yield connection
+
+    def digest(self, data: bytes) -> str:
+        """Keyed digest: equal data gives equal digests in this store, and tells nothing outside of it."""
+        return "b2:" + hashlib.blake2b(data, key=self.secret, digest_size=16).hexdigest()
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+
+    async def record_config(self, config: ConfigEntry) -> None:
+        """Make a configuration known, once."""
+        if config.config_id not in self._configs:
+            await self._writer.submit(runs.record_config, config)
+            self._configs.add(config.config_id)
+
+    async def claim(self, claims: Sequence[RunClaim]) -> list[Claimed]:
+        """Claim a group of tasks in one commit; one answer each, in their order."""
+        claimed: list[Claimed] = await self._writer.submit(runs.claim, claims)
+        return claimed
+
+    async def find_run(self, pipeline: str, tenant: str, task_key: str) -> StoredRun | None:
+        return await self._read(runs.find, pipeline, tenant, task_key)
+
+    # -- calls and answers -------------------------------------------------------------------------------------------
+
+    async def intend(self, intent: CallIntent) -> None:
+        """Make an intent durable and reserve its bound. Raises BudgetExceeded, and then nothing is reserved."""
+        await self._writer.submit(calls.intend, intent)
+
+    async def settle(self, settlement: CallSettlement) -> None:
+        """Record what came back of a call, and keep its answer. Settling twice changes nothing."""
+        await self._writer.submit(calls.settle, settlement)
+
+    async def calls_of(self, run_id: str) -> list[Call]:
+        return (await self._read(calls.calls_of, [run_id]))[run_id]
+
+    async def budget(self, scope: str) -> StoredBudget | None:
+        return await self._read(budgets.budget_of, scope)
+
+    async def recall(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredAnswer]:
+        """The unexpired answers among (tenant, memo key) pairs."""
+        return await self._read(answers.recall, keys, self._clock())
+
+    async def keep_signals(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
+        """Lay signals beside the answers at (tenant, memo key)."""
+        await self._writer.submit(answers.keep_signals, rows)
+
+    async def evict(self, run_id: str) -> int:
+        """Remove the answers a run made or was served; returns how many. A known failure does this by itself."""
+        evicted: int = await self._write(_evict, run_id)
+        return evicted
+
+    async def cache_stats(self, pipeline: str | None = None, tenant: str | None = None) -> CacheStats:
+        return await self._read(answers.cache_stats, pipeline, tenant, self._clock())
+
+    async def cache_purge(
+        self, pipeline: str | None = None, tenant: str | None = None, *, expired_only: bool = False
+    ) -> int:
+        """Remove answers from the cache; returns how many."""
+        purged: int = await self._write(_purge, pipeline, tenant, expired_only)
+        return purged
+
+    # -- outcomes ----------------------------------------------------------------------------------------------------
+
+    async def finish(self, records: Sequence[OutcomeEntry]) -> tuple[str, ...]:
+        """Record the outcomes of a group in one commit. Returns the run ids that had one already; those are ignored."""
+        ignored: tuple[str, ...] = await self._writer.submit(outcomes.finish, records)
+        return ignored
+
+    async def stored_outcome(self, run_id: str) -> StoredOutcome | None:
+        """A run's outcome with steps, calls, content, and what was learned since; None while it has none."""
+        return (await self._read(outcomes.load, [run_id])).get(run_id)
+
+    async def record_feedback(
+        self, run_id: str, *, success: bool, reason: str = "", source: FeedbackSource = "feedback",
+        at: float | None = None,
+    ) -> None:
+        """Append what was learned of a run; a failure evicts its answers. Raises InputError for an unknown run."""
+        await self._write(_record_feedback, run_id, success, reason, source, at)
+
+    async def handoffs(self, *, pipeline: str | None = None, open_only: bool = True) -> list[StoredHandOff]:
+        return await self._read(feedback.handoffs, pipeline, open_only)
+
+    async def resolve_handoff(self, run_id: str, *, value: Json, success: bool, reason: str = "") -> None:
+        """Close a hand-off with a person's value. Raises InputError where none is open."""
+        await self._write(_resolve, run_id, value, success, reason)
+
+    async def pending_spot_checks(self, pipeline: str, limit: int = 100) -> list[PendingSpotCheck]:
+        """Spot checks still to be made by this process, those of lapsed owners included: they become ours."""
+        pending: list[PendingSpotCheck] = await self._write(_take_spot_checks, pipeline, limit)
+        return pending
+
+    async def settle_spot_check(
+        self, run_id: str, step: str, *, draft_ok: bool | None, state: SpotCheckState = "done"
+    ) -> None:
+        """Close a spot check; what it found becomes feedback. Twice changes nothing."""
+        await self._write(_settle_spot_check, run_id, step, state, draft_ok)
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------
+
+    async def forget(
+        self, *, task_keys: Sequence[str] = (), run_ids: Sequence[str] = (), tenant: str | None = None
+    ) -> Forgotten:
+        """Erase what was said in these runs, on disk too; accounts stay. Raises InputError where nothing is named."""
+        forgotten: Forgotten = await self._write(_forget, task_keys, run_ids, tenant)
+        await asyncio.to_thread(self._scrub)
+        return forgotten
+
+    async def sweep(self) -> int:
+        """Erase content and answers past their time, a bounded number a commit; returns how many rows."""
+        total = 0
+        while swept := await self._write(_sweep):
+            total += swept
+        if total:
+            await asyncio.to_thread(self._scrub)
+        return total
+
+    def _scrub(self) -> None:
+        with _said_plainly(self.place):
+            scrub_log(self._writing)
+
+    async def recover(self) -> Recovered:
+        """Settle what lapsed owners left. The writer does the same with each renewal of its lease."""
+        recovered: Recovered = await self._write(_recover)
+        return recovered
+
+    async def record_event(self, pipeline: str, kind: str, detail: str = "") -> None:
+        await self._write(_record_event, pipeline, kind, detail)
+
+    async def events(
+        self, pipeline: str | None = None, *, since: float = 0.0, limit: int = 100
+    ) -> list[StoredEvent]:
+        return await self._read(events.listed, pipeline, since, limit)
+
+    async def escalation_share(self, pipeline: str, since: float) -> tuple[int, int]:
+        """Outcomes since then, and how many of them escalated."""
+        return await self._read(events.escalation_share, pipeline, since)
+
+
+@contextmanager
+def _said_plainly(place: Place) -> Iterator[None]:
+    """Whatever the driver raises, callers know one error: StoreError."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise store_error(error, place.name) from error

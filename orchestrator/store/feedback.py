@@ -1,0 +1,131 @@
+"""What is learned of a run after it ended: feedback, hand-offs resolved by people, spot checks.
+
+Each is appended, never written over. A failure that became known evicts the answers behind it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from orchestrator.errors import InputError
+from orchestrator.records import Json
+from orchestrator.store import answers, leases, retention
+from orchestrator.store.entries import FeedbackSource, PendingSpotCheck, SpotCheckState, StoredHandOff
+from orchestrator.store.outcomes import contents_of
+from orchestrator.store.statements import Transaction, insert, table
+from orchestrator.store.tables import Content, Feedback, HandOff, OutcomeRow, SpotCheck
+
+_feedback, _hand_off, _spot_check = table(Feedback), table(HandOff), table(SpotCheck)
+_outcome, _content = table(OutcomeRow), table(Content)
+
+
+def record(
+    transaction: Transaction, run_id: str, success: bool, reason: str, source: FeedbackSource, at: float | None
+) -> None:
+    """Append what was learned of a run. Raises InputError where no such run has ended."""
+    if transaction.execute(select(_outcome.c.run_id).where(_outcome.c.run_id == run_id)).first() is None:
+        raise InputError(f"no run {run_id!r} with an outcome in this store", hint="see `orchestrator explain RUN_ID`")
+    _append(transaction, run_id, success, reason, source, transaction.now if at is None else at)
+
+
+def _append(transaction: Transaction, run_id: str, success: bool, reason: str, source: str, at: float) -> None:
+    transaction.execute(_feedback.insert().values(
+        feedback_id=f"f_{secrets.token_hex(8)}", run_id=run_id, source=source, success=success, reason=reason, at=at
+    ))
+    if not success:
+        answers.evict(transaction, run_id)
+
+
+# -- hand-offs ---------------------------------------------------------------------------------------------------------
+
+
+def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> list[StoredHandOff]:
+    """Tasks given to people, oldest first, with what is kept of them."""
+    h = _hand_off.c
+    wanted = select(_hand_off).order_by(h.created_at, h.run_id)
+    if open_only:
+        wanted = wanted.where(h.resolved_at.is_(None))
+    if pipeline is not None:
+        wanted = wanted.where(h.pipeline == pipeline)
+    rows = connection.execute(wanted).all()
+    contents = contents_of(connection, [row.run_id for row in rows])
+    return [
+        StoredHandOff(
+            run_id=row.run_id, pipeline=row.pipeline, tenant=row.tenant, step=row.step, reason=row.reason,
+            created_at=row.created_at, resolved_at=row.resolved_at, contents=contents.get(row.run_id, {}),
+        )
+        for row in rows
+    ]
+
+
+def resolve(transaction: Transaction, run_id: str, value: Json, success: bool, reason: str) -> None:
+    """Close a hand-off with a person's value. Raises InputError for one that is not open."""
+    row = transaction.execute(
+        select(_hand_off.c.tenant, _hand_off.c.resolved_at).where(_hand_off.c.run_id == run_id).with_for_update()
+    ).one_or_none()
+    if row is None or row.resolved_at is not None:
+        was = "was never handed off" if row is None else "was resolved already"
+        raise InputError(f"run {run_id!r} {was}", hint="see `orchestrator handoffs list`")
+    transaction.execute(_hand_off.update().where(_hand_off.c.run_id == run_id).values(resolved_at=transaction.now))
+    keep_until = _retention_of(transaction, run_id)
+    if value is not None and (keep_until is None or keep_until > transaction.now):
+        transaction.execute(insert(_content, transaction.dialect).values(
+            run_id=run_id, kind="resolved", tenant=row.tenant, body=orjson.dumps(value), keep_until=keep_until
+        ))
+    _append(transaction, run_id, success, reason, "hand_off", transaction.now)
+    retention.after_settling(transaction, run_id)
+
+
+def _retention_of(transaction: Transaction, run_id: str) -> float | None:
+    """How long what is said of a run is kept: as long as what is kept of it already; nothing where that is gone."""
+    until = transaction.execute(select(_content.c.keep_until).where(_content.c.run_id == run_id)).scalars().all()
+    return max((one for one in until if one is not None), default=None) if until else 0.0
+
+
+# -- spot checks -------------------------------------------------------------------------------------------------------
+
+
+def take_spot_checks(transaction: Transaction, pipeline: str, limit: int) -> list[PendingSpotCheck]:
+    """Pending spot checks of this owner and of lapsed ones, oldest first; they are this owner's now."""
+    s, o = _spot_check.c, _outcome.c
+    rows = transaction.execute(
+        select(_spot_check, o.tenant).join(_outcome, o.run_id == s.run_id)
+        .where(s.state == "pending", o.pipeline == pipeline).order_by(s.created_at, s.run_id)
+        .with_for_update(of=_spot_check)
+    ).all()
+    gone = leases.lapsed(transaction, {row.owner_id for row in rows})
+    ours = [row for row in rows if row.owner_id == transaction.owner_id or row.owner_id in gone][:limit]
+    for row in ours:
+        if row.owner_id != transaction.owner_id:
+            transaction.execute(_spot_check.update().where(s.run_id == row.run_id, s.step == row.step)
+                                .values(owner_id=transaction.owner_id))
+    contents = contents_of(transaction.connection, [row.run_id for row in ours])
+    return [_pending(row, pipeline, contents.get(row.run_id, {})) for row in ours]
+
+
+def _pending(row: Any, pipeline: str, contents: dict[str, Json]) -> PendingSpotCheck:
+    return PendingSpotCheck(
+        run_id=row.run_id, step=row.step, pipeline=pipeline, tenant=row.tenant, propensity=row.propensity,
+        created_at=row.created_at, contents=contents,
+    )
+
+
+def settle_spot_check(
+    transaction: Transaction, run_id: str, step: str, state: SpotCheckState, draft_ok: bool | None
+) -> None:
+    """Close a pending spot check; what it found counts as feedback of source `spot_check`. Twice changes nothing."""
+    s = _spot_check.c
+    closed = transaction.execute(
+        _spot_check.update().where(s.run_id == run_id, s.step == step, s.state == "pending")
+        .values(state=state, draft_ok=draft_ok, ended_at=transaction.now)
+    )
+    if closed.rowcount != 1:
+        return
+    if draft_ok is not None:
+        _append(transaction, run_id, draft_ok, "", "spot_check", transaction.now)
+    retention.after_settling(transaction, run_id)
+

@@ -1,0 +1,73 @@
+"""The schema, step by step: ordered named functions, recorded once applied.
+
+A new store gets today's tables by the first step. A later step brings an older store there, and must therefore do
+nothing where its change is already in place. A store with a step unknown here was written by a newer version.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection, Engine, inspect, select
+from sqlmodel import SQLModel
+
+from orchestrator.errors import StoreTooNew
+from orchestrator.store.statements import insert, table
+from orchestrator.store.tables import Migration, Setting
+
+Step = Callable[[Connection], None]
+
+_POSTGRES_LOCK = 0x6472_6166_7467_6174  # "draftgat": one migration at a time
+
+_migration, _setting = table(Migration), table(Setting)
+
+
+def m001_tables(connection: Connection) -> None:
+    SQLModel.metadata.create_all(connection, tables=[table(model) for model in _models()])
+
+
+MIGRATIONS: tuple[Step, ...] = (m001_tables,)
+
+
+def _models() -> list[type[SQLModel]]:
+    from orchestrator.store import tables
+
+    return [
+        value for value in vars(tables).values()
+        if isinstance(value, type) and issubclass(value, SQLModel) and hasattr(value, "__table__")
+    ]
+
+
+def migrate(engine: Engine, name: str) -> None:
+    """Bring the store up to date, in one transaction that other openers wait for. Twice is a no-op.
+
+    Raises StoreTooNew where a newer version has been at it; then nothing was changed.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})")
+        applied = _applied(connection)
+        known = [step.__name__ for step in MIGRATIONS]
+        if newer := sorted(applied - set(known)):
+            raise StoreTooNew(f"store {name} has migrations this version does not know: {', '.join(newer)}")
+        for step in MIGRATIONS:
+            if step.__name__ not in applied:
+                step(connection)
+                connection.execute(_migration.insert().values(name=step.__name__, applied_at=time.time()))
+        connection.execute(
+            insert(_setting, connection.dialect.name).on_conflict_do_nothing()
+            .values(name="secret", value=secrets.token_hex(32))
+        )
+
+
+def _applied(connection: Connection) -> set[str]:
+    if not inspect(connection).has_table("migration"):
+        return set()
+    return set(connection.execute(select(_migration.c.name)).scalars())
+
+
+def secret(connection: Connection) -> bytes:
+    """The key of this store's digests: 32 random bytes, made once."""
+    return bytes.fromhex(connection.execute(select(_setting.c.value).where(_setting.c.name == "secret")).scalar_one())

@@ -1,0 +1,157 @@
+"""What was said goes when its time is over, and what was counted stays.
+
+Content stands in rows of its own, and in answers. Erasing either leaves calls, outcomes and their sums as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, exists, literal, or_, select, tuple_
+
+from orchestrator.errors import InputError
+from orchestrator.store import answers
+from orchestrator.store.entries import Forgotten, OutcomeEntry
+from orchestrator.store.statements import Transaction, chunks, table
+from orchestrator.store.tables import (
+    AnswerRow,
+    Budget,
+    CallRow,
+    Content,
+    Feedback,
+    HandOff,
+    OutcomeRow,
+    Run,
+    SpotCheck,
+    StepRow,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+SWEEP = 2000
+"""Most rows of one sweep's commit: other processes wait for it."""
+
+ERASED = "erased"
+
+_run, _content, _answer, _budget = table(Run), table(Content), table(AnswerRow), table(Budget)
+_hand_off, _spot_check = table(HandOff), table(SpotCheck)
+
+
+def keeps(transaction: Transaction, entry: OutcomeEntry) -> bool:
+    """Is the content of a run that ends now kept at all."""
+    return entry.keep_until is None or entry.keep_until > transaction.now or _is_open(entry)
+
+
+def _is_open(entry: OutcomeEntry) -> bool:
+    return entry.handoff is not None or bool(entry.spot_checks)
+
+
+def after_finish(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
+    """Erase what only the run itself needed, or set its retention where something open still needs it."""
+    settled = [e.run_id for e in entries if not _is_open(e)]
+    _delete_own_answers(transaction, settled)
+    gone = [e.run_id for e in entries if not keeps(transaction, e)]
+    for some in chunks(gone):
+        transaction.execute(_content.delete().where(_content.c.run_id.in_(some)))
+    over = [e for e in entries if e.keep_until is not None and e.keep_until <= transaction.now]
+    waiting = [e.run_id for e in over if _is_open(e)]
+    for some in chunks(waiting):
+        transaction.execute(_content.update().where(_content.c.run_id.in_(some)).values(keep_until=0.0))
+
+
+def after_settling(transaction: Transaction, run_id: str) -> None:
+    """A hand-off or spot check was closed: if it was the last, what had only been kept for it goes."""
+    waits = select(_run.c.run_id).where(_run.c.run_id == run_id, _waits_for_someone(_run.c.run_id))
+    if transaction.execute(waits).first():
+        return
+    transaction.execute(
+        _content.delete().where(_content.c.run_id == run_id, _content.c.keep_until <= transaction.now)
+    )
+    _delete_own_answers(transaction, [run_id])
+
+
+def _delete_own_answers(transaction: Transaction, run_ids: Sequence[str]) -> None:
+    for some in chunks(run_ids):
+        transaction.execute(_answer.delete().where(_answer.c.run_id.in_(some), answers.own_entries()))
+
+
+def _waits_for_someone(run_id: Any) -> ColumnElement[bool]:
+    h, s = _hand_off.c, _spot_check.c
+    return or_(
+        exists().where(h.run_id == run_id, h.resolved_at.is_(None)),
+        exists().where(s.run_id == run_id, s.state == "pending"),
+    )
+
+
+def sweep(transaction: Transaction) -> int:
+    """Erase up to SWEEP rows each of content and answers past their time, and task budgets of runs that ended.
+
+    Content whose hand-off or spot check is still open waits for it. Returns how many rows went; 0: all is clean.
+    """
+    c, a, b = _content.c, _answer.c, _budget.c
+    over = select(c.run_id, c.kind).where(
+        c.keep_until.is_not(None), c.keep_until <= transaction.now, ~_waits_for_someone(c.run_id)
+    ).limit(SWEEP)
+    stale = select(a.tenant, a.memo_key).where(a.expires_at.is_not(None), a.expires_at <= transaction.now).limit(SWEEP)
+    ended = select(b.scope).join(_run, and_(b.scope == "task:" + _run.c.run_id, _run.c.done.is_(True))).where(
+        b.scope.startswith("task:"), b.reserved_nano == 0
+    ).limit(SWEEP)
+    return sum(transaction.execute(statement).rowcount for statement in (
+        _content.delete().where(tuple_(c.run_id, c.kind).in_(over)),
+        _answer.delete().where(tuple_(a.tenant, a.memo_key).in_(stale)),
+        _budget.delete().where(b.scope.in_(ended)),
+    ))
+
+
+def forget(
+    transaction: Transaction, task_keys: Sequence[str], run_ids: Sequence[str], tenant: str | None
+) -> Forgotten:
+    """Erase all that was said in the runs of some task keys, in given runs, or in all runs of a tenant.
+
+    Answers go that these runs made, and those they were served: the same words. So do texts that may quote content
+    (explanations, errors, reasons), and the digests of id and content: the id is free again. Accounts and decisions
+    stay. Raises InputError where nothing is named.
+    """
+    r = _run.c
+    chosen: list[ColumnElement[bool]] = [r.task_key.in_(some) for some in chunks(task_keys)]
+    chosen += [r.run_id.in_(some) for some in chunks(run_ids)]
+    if tenant is not None:
+        chosen.append(r.tenant == tenant)
+    if not chosen:
+        raise InputError("nothing to forget: name task ids, run ids or a tenant")
+    found = transaction.execute(select(r.run_id, r.done, r.source_run_id).where(or_(*chosen))).all()
+    runs = [row.run_id for row in found]
+    sources = {row.source_run_id for row in found if row.source_run_id}
+    contents = _erase(transaction, _content, runs)
+    erased = _erase(transaction, _answer, sorted({*runs, *sources}))
+    if tenant is not None:
+        erased += transaction.execute(_answer.delete().where(_answer.c.tenant == tenant)).rowcount
+    _blank(transaction, runs)
+    return Forgotten(runs=len(runs), contents=contents, answers=erased, open_runs=sum(not row.done for row in found))
+
+
+def _erase(transaction: Transaction, target: Any, run_ids: Sequence[str]) -> int:
+    return sum(
+        transaction.execute(target.delete().where(target.c.run_id.in_(some))).rowcount for some in chunks(run_ids)
+    )
+
+
+_QUOTING = (
+    (table(StepRow), "explanation"), (table(OutcomeRow), "error"), (table(CallRow), "error"),
+    (table(HandOff), "reason"), (table(Feedback), "reason"),
+)
+
+
+def _blank(transaction: Transaction, run_ids: Sequence[str]) -> None:
+    for some in chunks(run_ids):
+        transaction.execute(_run.update().where(_run.c.run_id.in_(some)).values(
+            task_key=literal(f"{ERASED}:").concat(_run.c.run_id), task_digest=ERASED
+        ))
+    for target, name in _QUOTING:
+        column = target.c[name]
+        for some in chunks(run_ids):
+            transaction.execute(target.update().where(
+                target.c.run_id.in_(some), column.is_not(None), column != ""
+            ).values({name: ERASED}))
