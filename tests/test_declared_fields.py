@@ -36,7 +36,9 @@ VALUE: dict[str, Any] = {
         "all": {"allOf": [{"properties": {"a": {}}, "required": ["a"]}], "properties": {"b": {}}},
     },
     "required": ["qty", "total", "buyer", "price", "open", "either", "all"],
-    "$defs": {"buyer": {"type": "object", "properties": {"name": {}, "boss": {"$ref": "#/$defs/buyer"}}, "required": ["name"]}},
+    "$defs": {
+        "buyer": {"type": "object", "properties": {"name": {}, "boss": {"$ref": "#/$defs/buyer"}}, "required": ["name"]}
+    },
 }
 FIELDS = DeclaredFields(task=TASK, value=VALUE, signals=("schema", "logprob"), steps={"first": VALUE, "bare": None})
 
@@ -92,7 +94,7 @@ def test_declared_and_guarded_fields_are_no_problem(source: str) -> None:
         ('signals.logprob.mean > -1.0', "did you mean signals.logprob.value.mean?"),
         ('steps.second.value.qty > 1.0', "there is no earlier step 'second'"),
         ('steps.first.value.nope > 1.0', "steps.first.value.nope is not declared"),
-        ('steps.first.vale.qty > 1.0', "a earlier step has value"),
+        ('steps.first.vale.qty > 1.0', "an earlier step has value"),
         ('steps.bare.value.anything == 1.0', "is not in any schema"),
         ('value.qty * 2 > 5.0', "write an integer beside them"),
         ('confidence.mean < 1.0', "confidence is a number and has no 'mean'"),

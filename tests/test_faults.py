@@ -41,12 +41,13 @@ OUTCOMES: dict[str, type[ModelError] | None] = {
     "broken-json": BadAnswer, "wrong-type": BadAnswer, "empty-choices": BadAnswer, "empty-message": BadAnswer,
     "not-object": BadAnswer, "no-usage": None, "other-model": None, "negative-usage": None, "truncated": None,
     "thinking": None, "hang": CallTimedOut, "close": ConnectionLost, "cut": ConnectionLost,
-    "cut-stream": None, "end-stream": None, "hang-stream": None,
+    "cut-stream": None, "end-stream": None, "hang-stream": None, "error-stream": None,
 }
 STREAMED = OUTCOMES | {
     "wrong-type": None, "cut": None, "cut-stream": ConnectionLost, "end-stream": ConnectionLost,
-    "hang-stream": CallTimedOut,
+    "hang-stream": CallTimedOut, "error-stream": ServerFailed,
 }
+OPENAIS_OWN = ("empty-message", "overflow-openai")
 BY_LITELLM = OUTCOMES | {"408": CallTimedOut, "redirect": None, "not-object": None, "wrong-type": None}
 
 
@@ -88,19 +89,19 @@ async def test_a_served_models_fault_has_its_outcome(server: Loopback, fault: st
     assert len(server.seen) == 1, "sent once, whatever happens"
 
 
-@pytest.mark.parametrize("fault", [f for f in FAULTS if "stream" not in f and BY_LITELLM[f] is not None])
-@pytest.mark.parametrize("use", ["openai/tiny", "anthropic/claude-opus-4-1"])
-async def test_a_frontier_models_fault_has_the_same_outcome(server: Loopback, fault: str, use: str) -> None:
-    if use.startswith("anthropic") and fault in ("empty-message", "overflow-openai"):
-        pytest.skip("a fault of OpenAI's protocol")
+@pytest.mark.parametrize(
+    ("use", "fault"),
+    [("openai/tiny", fault) for fault in FAULTS if BY_LITELLM[fault] is not None]
+    + [("anthropic/claude-opus-4-1", fault) for fault in FAULTS if BY_LITELLM[fault] and fault not in OPENAIS_OWN],
+)
+async def test_a_frontier_models_fault_has_the_same_outcome(server: Loopback, use: str, fault: str) -> None:
     server.plan.append(fault)
     base = server.root if use.startswith("anthropic") else server.url
     config = ModelConfig(
         use=f"litellm:{use}", endpoints=(base,), location="remote", litellm_params={"api_key": "sk-secret"},
     )
     found = await outcome(FrontierModel(use, config=config), timeout_s=2.0 if "hang" in fault else 30.0)
-    expected = ServerFailed if (fault, use[:6]) == ("409", "anthro") else BY_LITELLM[fault]
-    assert type(found) is expected, found
+    assert type(found) is BY_LITELLM[fault], found
     assert len(server.seen) == 1, "sent once, whatever happens"
 
 
@@ -149,7 +150,7 @@ async def test_an_empty_answer_is_billed_all_the_same(server: Loopback) -> None:
     assert found.usage == Usage(input=8, output=12)
 
 
-@pytest.mark.parametrize("fault", ["cut-stream", "end-stream", "hang-stream"])
+@pytest.mark.parametrize("fault", ["cut-stream", "end-stream", "hang-stream", "error-stream"])
 async def test_a_stream_cut_short_is_billed_by_what_was_received(server: Loopback, fault: str) -> None:
     server.plan.append(fault)
     found = await outcome(served(server, stream=True), timeout_s=timeout_s(fault))
@@ -191,6 +192,13 @@ async def test_the_key_that_was_sent_is_in_no_message(server: Loopback) -> None:
     server.plan.append("401")
     found = await outcome(served(server, api_key="API key"), timeout_s=5)
     assert str(found).endswith("answered 401: incorrect ***")
+
+
+async def test_a_key_with_a_line_end_is_refused_before_it_is_sent(server: Loopback) -> None:
+    found = await outcome(served(server, api_key="sk-secret\n"), timeout_s=5)
+    assert isinstance(found, RequestRefused)
+    assert not found.sent
+    assert "sk-secret" not in str(found)
 
 
 def openai_errors() -> list[type[Exception]]:

@@ -103,7 +103,7 @@ def test_too_few_successes_are_said_and_no_number_is_shown(runs: list[tuple[bool
 
 def test_no_runs_at_all_give_no_number() -> None:
     assert cost_per_success(0, []).value is None
-    assert cost_per_success(500, []).note == "too few successes (0 known of 0 runs)"
+    assert cost_per_success(500, []).note == "no runs ended in this period"
 
 
 def test_without_any_price_the_cost_is_unknown_and_not_zero() -> None:

@@ -41,7 +41,7 @@ def test_everything_else_is_not_local(url: str) -> None:
 
 
 def test_a_network_that_is_none_is_an_error_that_names_it() -> None:
-    with pytest.raises(ConfigError, match="'10.0.0.0/40'"):
+    with pytest.raises(ConfigError, match=r"'10\.0\.0\.0/40'"):
         LocalOnly(("10.0.0.0/40",))
 
 

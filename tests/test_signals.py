@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from orchestrator.cascade.signals import (
 from orchestrator.errors import ConfigError
 from orchestrator.expressions import DeclaredFields
 from orchestrator.records import Draft, Signal, Task, TokenLogprobs
-from tests.drafts import SURE, draft_of, task_of, unread
+from tests.drafts import draft_of, task_of, unread
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -42,7 +40,7 @@ def test_schema_is_ok_where_the_value_matches_and_names_the_place_where_it_does_
     bad = measured("schema", draft_of({"item": "secret-4711", "qty": 0}), output_schema=SCHEMA)
     assert (bad.ok, bad.value, bad.required) == (False, False, True)
     assert "value.qty" in bad.reason
-    assert measured("schema", draft_of({"item": "secret-4711", "qty": "x"}), output_schema=SCHEMA).reason.count("4711") == 0
+    assert "4711" not in measured("schema", draft_of({"item": 4711, "qty": 1}), output_schema=SCHEMA).reason
     assert measured("schema", unread("{"), output_schema=SCHEMA).reason == "the draft is not JSON"
 
 
@@ -163,90 +161,10 @@ def test_agreement_without_its_samples_is_not_ok() -> None:
     assert (signal.ok, signal.value, signal.reason) == (False, None, "1 of 2 further samples are there")
 
 
-@pytest.fixture
-def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of the user's own, importable as `own_checks`."""
-    (tmp_path / "own_checks.py").write_text(
-        "import asyncio, threading\n"
-        "released = threading.Event()\n"
-        "def even(value, task):\n    return value['qty'] % 2 == 0\n"
-        "def why(value, task):\n    return False, task.input['text']\n"
-        "def number(value, task):\n    return 0.25\n"
-        "def nan(value, task):\n    return float('nan')\n"
-        "def rows(value, task):\n    return {'ok': False, 'reason': 'no rows', 'rows': 0}\n"
-        "def odd(value, task):\n    return 'yes'\n"
-        "def broken(value, task):\n    raise KeyError(task.input['text'])\n"
-        "async def later(value, task):\n    await asyncio.sleep(0)\n    return True\n"
-        "async def never(value, task):\n    await asyncio.Event().wait()\n"
-        "def stuck(value, task):\n    released.wait(5)\n    return True\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    return "own_checks"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "ok", "reason"),
-    [
-        ("even", True, True, ""),
-        ("why", False, False, "2x blue widget"),
-        ("number", 0.25, True, ""),
-        ("nan", math.nan, False, "it returned NaN"),
-        ("rows", {"ok": False, "reason": "no rows", "rows": 0}, False, "no rows"),
-        ("odd", None, False, "it returned str, and may return a bool, (bool, reason), a number or a map"),
-        ("broken", None, False, "raised KeyError in broken, line 16"),
-    ],
-)
-def test_a_callable_may_return_a_bool_a_reason_a_number_or_a_map(
-    checks: str, name: str, value: Any, ok: bool, reason: str
-) -> None:
-    signal = measured({"python": {"call": f"{checks}:{name}"}}, draft_of(GOOD), allow_imports=["own_checks"])
-    assert signal.value == value or (value is math.nan and math.isnan(signal.value))
-    assert (signal.ok, signal.reason, signal.required) == (ok, reason, True)
-
-
-async def test_asynchronous_callables_are_awaited_beside_the_others(checks: str) -> None:
-    signals = compile_signals(
-        ["schema", {"python": {"call": f"{checks}:later", "name": "later", "proof": True}}], allow_imports=["own_checks"]
-    )
-    found = await signals.measure(draft_of(GOOD), task_of())
-    assert list(found) == ["schema", "later"]
-    assert found["later"].ok
-    assert found["later"].proof
-    with pytest.raises(RuntimeError, match="asynchronous"):
-        signals.measure_sync(draft_of(GOOD), task_of())
-
-
-@pytest.mark.parametrize("name", ["never", "stuck"])
-async def test_a_callable_that_takes_too_long_is_not_ok(checks: str, name: str) -> None:
-    import own_checks  # type: ignore[import-not-found]
-
-    entry = {"python": {"call": f"{checks}:{name}", "timeout": "1ms"}}
-    signals = compile_signals([entry], allow_imports=["own_checks"])
-    found = await signals.measure(draft_of(GOOD), task_of())
-    own_checks.released.set()
-    assert not found["python"].ok
-    assert "gave nothing within 0.001 s" in found["python"].reason
-
-
-async def test_cancelling_a_measurement_cancels_it(checks: str) -> None:
-    signals = compile_signals([{"python": {"call": f"{checks}:never"}}], allow_imports=["own_checks"])
-    measuring = asyncio.ensure_future(signals.measure(draft_of(GOOD), task_of()))
-    await asyncio.sleep(0)
-    measuring.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await measuring
-
-
-def test_only_allow_listed_modules_are_imported() -> None:
-    with pytest.raises(ConfigError, match=r"signal 'python': 'os:system' may not be imported"):
-        compile_signals([{"python": {"call": "os:system"}}], allow_imports=["own_checks"])
-
-
 def test_a_signal_that_raises_is_not_ok_and_stays_required() -> None:
-    """The value is a list where the compiled check wants the parsed flag to tell the truth."""
-    lying = draft_of(GOOD, logprobs=SURE)
-    object.__setattr__(lying, "answer", None)
-    signal = measured({"logprob": {"min_mean": -1.0}}, lying)
+    broken = draft_of(GOOD)
+    object.__setattr__(broken, "answer", None)
+    signal = measured({"logprob": {"min_mean": -1.0}}, broken)
     assert (signal.ok, signal.required, signal.value) == (False, True, None)
     assert signal.reason.startswith("raised AttributeError in measure")
 
@@ -272,20 +190,10 @@ def test_a_wrong_entry_says_what_to_change(entries: list[Any], says: str) -> Non
 
 
 def test_several_of_a_kind_have_names_of_their_own() -> None:
-    entries = [{"regex": {"pattern": "a", "name": "has_a"}}, {"regex": {"pattern": "z", "name": "has_z", "required": False}}]
+    has_z = {"pattern": "z", "name": "has_z", "required": False}
+    entries = [{"regex": {"pattern": "a", "name": "has_a"}}, {"regex": has_z}]
     found = compile_signals(entries).measure_sync(draft_of("abc"), task_of())
     assert [(s.name, s.ok, s.required) for s in found.values()] == [("has_a", True, True), ("has_z", False, False)]
-
-
-def test_what_changes_a_measurement_changes_the_digest(checks: str) -> None:
-    def digest(*entries: Any, **options: Any) -> bytes:
-        return compile_signals(entries, allow_imports=["own_checks"], **options).digest
-
-    assert digest("schema") == digest("schema")
-    assert digest("schema") != digest("schema", output_schema=SCHEMA)
-    assert digest("agreement") != digest("agreement", compare=compile_compare("fields"))
-    assert digest({"python": {"call": f"{checks}:even"}}) != digest({"python": {"call": f"{checks}:odd"}})
-    assert digest({"logprob": {"min_mean": -1.0}}) != digest({"logprob": {"min_mean": -2.0}})
 
 
 def test_only_logprob_asks_for_log_probabilities() -> None:

@@ -48,7 +48,8 @@ def shape(**keys: Any) -> dict[str, Any]:
             prompt_tokens=26, completion_tokens=12, total_tokens=38, prompt_tokens_details=None,
         ), Usage(input=26, output=12), id="vLLM"),
         pytest.param("", shape(
-            prompt_tokens=32, completion_tokens=9, total_tokens=141, completion_tokens_details={"reasoning_tokens": 100},
+            prompt_tokens=32, completion_tokens=9, total_tokens=141,
+            completion_tokens_details={"reasoning_tokens": 100},
         ), Usage(input=32, output=9, reasoning=100), id="xAI, whose completion excludes reasoning"),
     ],
 )
@@ -60,7 +61,8 @@ def test_litellms_own_usage_of_an_anthropic_answer_is_read() -> None:
     LiteLLMUsage = load().Usage
 
     told = LiteLLMUsage(
-        prompt_tokens=23, completion_tokens=12, total_tokens=35, cache_read_input_tokens=7, cache_creation_input_tokens=5,
+        prompt_tokens=23, completion_tokens=12, total_tokens=35,
+        cache_read_input_tokens=7, cache_creation_input_tokens=5,
     )
     assert normalise(told, "litellm") == Usage(input=11, cache_read=7, cache_write=5, output=12)
 

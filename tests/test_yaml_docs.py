@@ -18,9 +18,9 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Pipeline": p.PipelineConfig, "models.NAME": p.ModelConfig, "models.NAME.serve": p.Serve, "steps[]": p.StepConfig,
     "steps[].draft": p.DraftConfig, "steps[].confidence": p.ConfidenceConfig, "steps[].validate": p.ValidateConfig,
     "cache": p.CacheConfig, "budget": p.BudgetConfig, "limits": p.Limits, "limits.escalation": p.EscalationLimit,
-    "content": p.ContentConfig, "success": p.SuccessConfig, "Policy": policy.PolicyConfig, "before[]": policy.BeforeRule,
-    "after[]": policy.AfterRule, "Price book": prices.PriceBook, "prices[]": prices.PriceEntry,
-    "prices[].per_million": prices.TokenPrices, "prices[].gpu_hour": prices.GpuHour,
+    "content": p.ContentConfig, "success": p.SuccessConfig, "Policy": policy.PolicyConfig,
+    "before[]": policy.BeforeRule, "after[]": policy.AfterRule, "Price book": prices.PriceBook,
+    "prices[]": prices.PriceEntry, "prices[].per_million": prices.TokenPrices, "prices[].gpu_hour": prices.GpuHour,
 }
 ROW = re.compile(r"^\| `([^`]+)` \| (.+) \| (.+) \|$")
 

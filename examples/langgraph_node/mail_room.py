@@ -31,17 +31,17 @@ class Mail(TypedDict, total=False):
     reply: str
 
 
-def open_letter(mail: Mail) -> Mail:
-    head, _, body = mail["letter"].partition("\n\n")
+def open_letter(state: Mail) -> Mail:
+    head, _, body = state["letter"].partition("\n\n")
     return {"sender": head.removeprefix("From: "), "order_text": {"text": body}}
 
 
-def reply(mail: Mail) -> Mail:
-    order, sender = mail["order"], mail["sender"]
+def reply(state: Mail) -> Mail:
+    order, sender = state["order"], state["sender"]
     if order is None:
         return {"reply": f"{sender}: a colleague will come back to you."}
-    words = f"{order['qty']} x {order['item']} at {order['unit_price']} {order['currency']}, to be sent on {order['ship']}"
-    return {"reply": f"{sender}: we have noted {words}."}
+    goods = f"{order['qty']} x {order['item']} at {order['unit_price']} {order['currency']}"
+    return {"reply": f"{sender}: we have noted {goods}, to be sent on {order['ship']}."}
 
 
 def mail_room(pipeline: Pipeline) -> Any:

@@ -1,6 +1,8 @@
 """A file of order lines through the pipeline, from Python: what `orchestrator run` does, then the cost report.
 
-    python -m examples.order_lines.run [FOLDER]                in the root of the checkout, offline; FOLDER: out/order_lines
+    python -m examples.order_lines.run [FOLDER]                in the root of the checkout, offline
+
+FOLDER (out/order_lines if left out) takes the outcomes and the ledger; the same command again does only what is left.
 """
 
 from __future__ import annotations

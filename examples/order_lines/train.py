@@ -14,7 +14,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,9 +31,12 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 BATCH = 64
 POOL = 32  # batches drawn at a time and sorted by length, so that little is padding
-LOGITS_ROUNDING = 16
+IGNORED = -100
 EMBEDDING_STD = 0.1  # with a high rate for embeddings; small ones take many times as long to tell words apart
 DRAFTS = 6_000  # lines the drafter answers for the validator's training
+
+
+Samples = Callable[[random.Random, dict[str, float]], Iterator[Sample]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ RECIPES = {
     "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
     "validator": Recipe(
         192, 6, 6, 512, 1e-2, 2e-2,
-        ((200, {"redo": 1.0}), (1_000, {"redo": 0.3, "judge": 0.2, "repair": 0.5})),
+        ((200, {"redo": 1.0}), (700, {"redo": 0.3, "judge": 0.2, "repair": 0.5})),
         SEEDS["validator"], bf16=True,
     ),
 }  # fmt: skip
@@ -63,7 +66,7 @@ RECIPES = {
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     config = Qwen3Config(
-        vocab_size=-(-len(tokenizer) // LOGITS_ROUNDING) * LOGITS_ROUNDING,
+        vocab_size=rounded(len(tokenizer), 16),
         hidden_size=recipe.hidden,
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
@@ -83,7 +86,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCau
 
 
 def batches(samples: Iterator[Sample], rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids and targets; a target is -100 where there is no loss. Padding is on the right: causal needs no mask."""
+    """Token ids and targets; a target is IGNORED where there is no loss. Padding is on the right: causal needs no mask."""
     while True:
         pool = sorted(islice(samples, BATCH * POOL), key=lambda s: len(s.prompt) + len(s.answer))
         starts = list(range(0, len(pool), BATCH))
@@ -93,14 +96,19 @@ def batches(samples: Iterator[Sample], rng: random.Random) -> Iterator[tuple[tor
 
 
 def padded(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(len(s.prompt) + len(s.answer) for s in samples) - 1
+    """Widths are rounded up: a new shape costs the CPU kernels a compilation."""
+    width = rounded(max(len(s.prompt) + len(s.answer) for s in samples) - 1, 16)
     ids = torch.zeros(len(samples), width, dtype=torch.long)
-    targets = torch.full((len(samples), width), -100)
+    targets = torch.full((len(samples), width), IGNORED)
     for row, sample in enumerate(samples):
         both = sample.prompt + sample.answer
         ids[row, : len(both) - 1] = torch.tensor(both[:-1])
         targets[row, len(sample.prompt) - 1 : len(both) - 1] = torch.tensor(sample.answer)
     return ids, targets
+
+
+def rounded(number: int, to: int) -> int:
+    return -(-number // to) * to
 
 
 def optimizers(model: Qwen3ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -118,36 +126,60 @@ def rate_at(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 30, 2 * (steps - step) / steps)
 
 
-def fit(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, drafts: list[tuple[Line, Any]]
-) -> None:
-    rng = random.Random(recipe.seed)
+def fit(model: Qwen3ForCausalLM, recipe: Recipe, samples: Samples, checkpoint: Path) -> None:
+    """Train through all stages; go on from `checkpoint` if it is there, with other lines than before."""
     optims = optimizers(model, recipe)
-    rates = [group["lr"] for optim in optims for group in optim.param_groups]
-    steps, step, started = sum(count for count, _ in recipe.stages), 0, time.time()
+    rates = [optim.param_groups[0]["lr"] for optim in optims]
+    steps, done, started = sum(count for count, _ in recipe.stages), resumed(model, optims, checkpoint), time.time()
+    rng = random.Random(recipe.seed + done)
     model.train()
-    for count, shares in recipe.stages:
-        for ids, targets in islice(batches(mixed(tokenizer, rng, shares, drafts), rng), count):
-            for optim, rate in zip(optims, rates, strict=True):
-                optim.param_groups[0]["lr"] = rate * rate_at(step, steps)
-            loss = loss_of(model, ids, targets, recipe.bf16)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optim in optims:
-                optim.step()
-                optim.zero_grad()
-            step += 1
-            if step % 25 == 0:
-                print(f"step {step}/{steps} loss {loss.item():.4f} {time.time() - started:.0f} s", flush=True)
+    for step, (ids, targets) in enumerate(scheduled(recipe, samples, rng, done), done + 1):
+        for optim, rate in zip(optims, rates, strict=True):
+            optim.param_groups[0]["lr"] = rate * rate_at(step - 1, steps)
+        loss = loss_of(model, ids, targets, recipe.bf16)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optim in optims:
+            optim.step()
+            optim.zero_grad()
+        if step % 25 == 0:
+            print(f"step {step}/{steps} loss {loss.item():.4f} {time.time() - started:.0f} s", flush=True)
+        if step % 100 == 0:
+            state = {"model": model.state_dict(), "optims": [o.state_dict() for o in optims], "step": step}
+            torch.save(state, checkpoint)
+    checkpoint.unlink(missing_ok=True)
     model.eval()
 
 
+def resumed(model: Qwen3ForCausalLM, optims: list[torch.optim.Optimizer], checkpoint: Path) -> int:
+    """The steps already done; 0 without a checkpoint."""
+    if not checkpoint.exists():
+        return 0
+    state = torch.load(checkpoint)
+    model.load_state_dict(state["model"])
+    for optim, saved in zip(optims, state["optims"], strict=True):
+        optim.load_state_dict(saved)
+    return int(state["step"])
+
+
+def scheduled(
+    recipe: Recipe, samples: Samples, rng: random.Random, done: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches of each stage, without those already done."""
+    for count, shares in recipe.stages:
+        yield from islice(batches(samples(rng, shares), rng), max(0, count - done))
+        done = max(0, done - count)
+
+
 def loss_of(model: Qwen3ForCausalLM, ids: torch.Tensor, targets: torch.Tensor, bf16: bool) -> torch.Tensor:
+    """Mean cross-entropy of the answer's tokens; their number is padded for the same reason as the widths."""
+    asked = (targets.flatten() != IGNORED).nonzero().flatten()
+    spare = rounded(len(asked), 512) - len(asked)
+    wanted = torch.cat((targets.flatten()[asked], torch.full((spare,), IGNORED)))
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-        asked = targets != -100
-        logits = model.lm_head(hidden[asked])
-    return cross_entropy(logits.float(), targets[asked])
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
+        logits = model.lm_head(hidden[torch.cat((asked, asked.new_zeros(spare)))])
+    return cross_entropy(logits.float(), wanted, ignore_index=IGNORED)
 
 
 @torch.no_grad()
@@ -190,7 +222,7 @@ def main() -> None:
     recipe, tokenizer = RECIPES[args.model], tokens.build()
     drafts = drafts_of(args.out / "drafter", tokenizer) if args.model == "validator" else []
     model = new_model(recipe, tokenizer)
-    fit(model, tokenizer, recipe, drafts)
+    fit(model, recipe, lambda rng, shares: mixed(tokenizer, rng, shares, drafts), args.out / f"{args.model}.checkpoint")
     export(model, tokenizer, args.out / args.model)
 
 

@@ -46,9 +46,10 @@ def show(outcome: Outcome) -> None:
 
 def summarise(outcomes: list[Outcome]) -> None:
     handed_off = sum(outcome.status == "handed_off" for outcome in outcomes)
-    extracted = sum(not step.skipped for outcome in outcomes for step in outcome.steps.values() if step.step == "extract")
+    extracts = [outcome.steps["extract"] for outcome in outcomes if "extract" in outcome.steps]
+    extracted = sum(not step.skipped for step in extracts)
     right = sum(outcome.success is True for outcome in outcomes)
-    print(f"\n{len(outcomes)} tickets: {handed_off} handed to a person, {extracted} order lines extracted, {right} right\n")
+    print(f"\n{len(outcomes)} tickets: {handed_off} handed to a person, {extracted} order lines, {right} right\n")
 
 
 if __name__ == "__main__":

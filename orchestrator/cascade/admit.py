@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.canonical import canonical
+from orchestrator.canonical import canonical, stable
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime
 from orchestrator.cascade.settle import outcome_of
@@ -48,12 +48,14 @@ async def admit(runs: Sequence[Run], rt: Runtime) -> None:
 
 
 def check_task(task: Task, rt: Runtime) -> bytes:
-    """The task's canonical bytes. Raises TaskError where it is oversized or not what the task schema says."""
-    document = {"input": task.input, "meta": task.meta, "expected": task.expected}
+    """The task's stable bytes. Raises TaskError where it is oversized or not what the task schema says."""
     try:
-        body = canonical(document)
+        expected, given, meta = stable(task.expected), stable(task.input), stable(task.meta)
+        if b"null" in given or b"null" in meta:
+            canonical([task.input, task.meta])  # NaN is null in the stable form, and an error here
     except (TypeError, ValueError, RecursionError) as error:
         raise TaskError(f"the task is not JSON: {error}") from error
+    body = b'{"expected":%b,"input":%b,"meta":%b}' % (expected, given, meta)
     if len(body) > rt.config.limits.task_bytes:
         raise TaskError(
             f"the task has {len(body)} bytes and `limits.task_bytes` is {rt.config.limits.task_bytes}",
@@ -97,11 +99,12 @@ def _claim(run: Run, rt: Runtime) -> RunClaim:
         key = prefix + b"run:" + run.run_id.encode()
     run.task_key = rt.store.digest(key)
     keep = rt.config.content.keep
+    named = rt.config.tags
     return RunClaim(
         run_id=run.run_id, pipeline=rt.config.pipeline, tenant=task.tenant, task_key=run.task_key,
         task_digest=rt.store.digest(body), config_id=rt.loaded.config_id,
-        tags={t: task.meta[t] for t in rt.config.tags if t in task.meta},
-        content=canonical({"id": task.id, "input": task.input, "meta": task.meta, "expected": task.expected}),
+        tags={t: task.meta[t] for t in named if t in task.meta} if named else {},
+        content=b'{"id":' + stable(task.id) + b"," + body[1:],
         keep_until=rt.clock() + keep if isinstance(keep, float) else None, config_strict=rt.strict_config,
     )
 

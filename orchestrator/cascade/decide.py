@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.cascade.policy import AfterView, enforce
+from orchestrator.cascade.policy import AfterView, broken, enforce
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.signals import confidence_of
-from orchestrator.records import Decision, StepResult
+from orchestrator.records import Action, Decision, StepResult
 
 
 async def decide(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
@@ -32,7 +32,7 @@ def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
         guarantee=_guarantee(step), attempt=work.attempt, run_id=run.run_id,
     ))
     bounded = enforce(
-        replace(said, forbid=work.forbid),
+        replace(said, forbid=work.forbid) if work.forbid else said,
         escalation_possible=_can_escalate(run, step, rt, said),
         redraft_possible=work.attempt < step.config.draft.max_attempts,
         spot_check_possible=_can_check(run, step, rt),
@@ -43,7 +43,9 @@ def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
 
 def _guarantee(step: Step) -> str:
     certificate = step.loaded.certificate
-    return str(certificate.get("guarantee", "")) if certificate is not None and step.certified else ""
+    if certificate is None or not step.certified:
+        return ""
+    return f"{certificate['loss']} <= {certificate['max_regret']:g} with {certificate['confidence']:.0%} confidence"
 
 
 def _problem(step: Step) -> str | None:
@@ -55,7 +57,7 @@ def _problem(step: Step) -> str | None:
 
 def _can_escalate(run: Run, step: Step, rt: Runtime, said: Decision) -> bool:
     if rt.mode == "draft_only" or run.collecting:
-        return rt.mode != "draft_only"
+        return True  # not carried out: `_by_mode` serves the draft, a calibration stops there
     validator = rt.models[said.to] if said.to else step.validator
     if validator is None or validator.client.location in run.work.forbid:
         return False
@@ -70,11 +72,21 @@ def _can_check(run: Run, step: Step, rt: Runtime) -> bool:
 
 
 def _by_mode(run: Run, rt: Runtime, decision: Decision) -> Decision:
-    """Shadow serves the validator whatever was decided; the decision itself stays on record."""
-    if rt.mode != "shadow" or run.collecting or decision.action not in ("accept", "spot_check", "escalate"):
+    """Shadow serves the validator and draft_only the draft, whatever was decided; what was decided stays on record.
+
+    Not even draft_only serves a broken draft: that one goes to a person.
+    """
+    if run.collecting or decision.action not in ("accept", "spot_check", "escalate"):
         return decision
-    words = f"shadow: would {decision.action} ({decision.rule}): {decision.explanation}"
-    return replace(decision, action="escalate", mode="redo", explanation=words, spot_check=False)
+    words = f"{rt.mode}: would {decision.action} ({decision.explanation})"
+    if rt.mode == "shadow":
+        return replace(decision, action="escalate", mode="redo", explanation=words, spot_check=False)
+    if rt.mode == "draft_only" and decision.action != "accept":
+        draft = run.work.draft
+        fault = broken(run.work.signals, draft is not None and draft.parsed)
+        action: Action = "hand_off" if fault else "accept"
+        return replace(decision, action=action, explanation=words, spot_check=False, propensity=None)
+    return decision
 
 
 def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:

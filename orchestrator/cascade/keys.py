@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.canonical import canonical
+from orchestrator.canonical import stable
 from orchestrator.records import Request, Usage
 
 TOKENS_OVERHEAD = 64
@@ -10,8 +10,8 @@ TOKENS_OVERHEAD = 64
 
 
 def request_key(kind: str, model: str, revision: str | None, request: Request) -> bytes:
-    """Canonical JSON of all that can change the answer, and nothing that can't (endpoint, time-out, retries)."""
-    return canonical({
+    """Stable JSON of all that can change the answer, and nothing that can't (endpoint, time-out, retries)."""
+    return stable({
         "kind": kind,
         "model": model,
         "revision": revision,
@@ -32,5 +32,5 @@ def upper_bound(request: Request) -> Usage:
     """No more than one input token a byte of the request (text is never longer in tokens than in UTF-8 bytes),
     and `max_tokens` of output, thinking included. A remote tokenizer is not known, so bytes must do."""
     text = sum(len(str(m.get("content", "")).encode()) + 8 for m in request.messages)
-    schema = len(canonical(request.schema)) if request.schema else 0
+    schema = len(stable(request.schema)) if request.schema else 0
     return Usage(input=text + schema + TOKENS_OVERHEAD, output=request.max_tokens)

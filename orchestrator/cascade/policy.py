@@ -203,9 +203,9 @@ def enforce(
     if decision.action == "escalate" and not escalation_possible:
         decision = _changed(decision, "hand_off", "it cannot be escalated")
     if decision.propensity is not None and not spot_check_possible:
-        words = f"{decision.explanation}; no spot check may be made of it"
-        action: Action = "accept" if decision.action == "spot_check" else decision.action
-        decision = replace(decision, action=action, explanation=words, spot_check=False, propensity=None)
+        decision = replace(decision, propensity=None)
+        if decision.action in ("accept", "spot_check"):
+            decision = _changed(decision, "accept", "no spot check may be made of it")
     return decision
 
 

@@ -37,7 +37,7 @@ def _render(run: Run, step: Step) -> None:
     view = run.view()
     work.requests = [step.request(view, first + k) for k in range(step.signals.samples)]
     work.drafts.clear()
-    work.signals, work.signals_known, work.kept = {}, False, None
+    work.signals, work.kept, work.kept_signals = {}, None, None
 
 
 def _place(run: Run, step: Step, keys: list[str], found: dict[tuple[str, str], Answered]) -> None:

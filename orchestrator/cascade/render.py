@@ -15,12 +15,16 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(
 )
 
 
+_MARKS = ("{{", "{%", "{#")
+
+
 class Renderer:
     """Turns a task into chat messages. Without a prompt the task brings its own `messages` in its input."""
 
     def __init__(self, prompt: str | None, system: str | None) -> None:
         self._prompt = _ENVIRONMENT.from_string(prompt) if prompt is not None else None
         self._system = _ENVIRONMENT.from_string(system) if system else None
+        self._constant = None if system is None or any(mark in system for mark in _MARKS) else system.rstrip("\n")
 
     def messages(self, view: Mapping[str, Any]) -> list[dict[str, Any]]:
         """OpenAI-shaped messages. Raises TaskError where the task lacks what the prompt names."""
@@ -31,7 +35,8 @@ class Renderer:
             user = {"role": "user", "content": self._prompt.render(names)}
             if self._system is None:
                 return [user]
-            return [{"role": "system", "content": self._system.render(names)}, user]
+            system = self._constant if self._constant is not None else self._system.render(names)
+            return [{"role": "system", "content": system}, user]
         except TemplateError as error:
             raise TaskError(f"the prompt can't be rendered for this task: {error}") from error
 

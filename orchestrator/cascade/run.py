@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -56,7 +55,6 @@ class StepWork:
     kept: Kept | None = None
     kept_signals: bytes | None = None
     signals: dict[str, Signal] = field(default_factory=dict)
-    signals_known: bool = False
     decision: Decision | None = None
     verdict: Verdict | None = None
     draft_ok: bool | None = None
@@ -84,7 +82,7 @@ class Run:
     step: int = 0
     work: StepWork = field(default_factory=StepWork)
     results: dict[str, StepResult] = field(default_factory=dict)
-    features: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    features: dict[str, bytes] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     saved: list[Money] = field(default_factory=list)
     slots: asyncio.Semaphore | None = None

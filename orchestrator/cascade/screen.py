@@ -47,11 +47,13 @@ def _screen(run: Run, step: Step, rt: Runtime) -> None:
 
 def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
     match decision.action:
+        case "escalate" if rt.mode == "draft_only":
+            run.stage = Stage.RECALL
         case "escalate":
             run.work.decision, run.stage = decision, Stage.VALIDATE
         case "decline":
             run.end_step(StepResult(step=step.id, status="declined", decision=decision), len(rt.steps))
-        case "hand_off" | "accept" | "redraft" | "spot_check":
+        case _:
             _hand_off(run, step, rt, decision.rule, decision.explanation)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.canonical import canonical
+from orchestrator.canonical import stable
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.errors import Cancelled, ExpressionError
 from orchestrator.records import (
@@ -157,11 +157,11 @@ def _entry(run: Run, outcome: Outcome, rt: Runtime) -> OutcomeEntry:
     keep = rt.config.content.keep
     saved, _ = sum_money(run.saved)
     known = all(c.cost is not None for c in run.calls) and len(outcome.costs) <= 1
-    contents = [(f"value:{s.step}" if len(rt.steps) > 1 else "value", canonical(s.value))
+    contents = [(f"value:{s.step}" if len(rt.steps) > 1 else "value", stable(s.value))
                 for s in run.results.values() if s.value is not None]
     draft = run.work.draft
     if draft is not None and (outcome.status != "accepted" or run.checks):
-        contents.append((f"draft:{rt.steps[run.step].id}", canonical(draft.value if draft.parsed else draft.text)))
+        contents.append((f"draft:{rt.steps[run.step].id}", stable(draft.value if draft.parsed else draft.text)))
     return OutcomeEntry(
         run_id=run.run_id, pipeline=rt.config.pipeline, tenant=run.task.tenant, config_id=rt.loaded.config_id,
         status=outcome.status, ended_at=now, success=outcome.success, success_source=outcome.success_source,
@@ -195,7 +195,7 @@ def _step_entry(result: StepResult, run: Run) -> StepEntry:
         threshold=d.threshold if d else None, certified=bool(d and d.certified),
         propensity=d.propensity if d else None, verdict=result.verdict.kind if result.verdict else None,
         draft_ok=result.draft_ok, attempts=result.attempts, from_cache=run.recalled,
-        features=run.features.get(result.step, {}),
+        features=run.features.get(result.step, b"{}"),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
+
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.signals import features, signals_from_json, signals_to_json
@@ -20,13 +22,20 @@ async def _weigh(run: Run, step: Step) -> None:
     work = run.work
     draft = work.draft
     assert draft is not None
-    if work.kept_signals is not None:
-        version, _, body = work.kept_signals.partition(b"\n")
-        if version == step.signals.digest:
-            work.signals = signals_from_json(body)
-            work.signals_known = True
-    if not work.signals_known:
-        work.signals = await step.signals.measure(draft, run.task, list(work.drafts.values()))
-        if work.kept is not None:
-            run.kept.append((work.kept, step.signals.digest + b"\n" + signals_to_json(work.signals)))
-    run.features[step.id] = features(draft, work.signals, run.task)
+    if work.kept_signals is not None and _take_kept(run, step, work.kept_signals):
+        return
+    work.signals = await step.signals.measure(draft, run.task, list(work.drafts.values()))
+    numbers = orjson.dumps(features(draft, work.signals, run.task))  # a log-probability of zero is null there
+    run.features[step.id] = numbers
+    if work.kept is not None:
+        run.kept.append((work.kept, b"\n".join((step.signals.digest, numbers, signals_to_json(work.signals)))))
+
+
+def _take_kept(run: Run, step: Step, kept: bytes) -> bool:
+    """Signals and features measured on this very answer before; False where other signals are asked for by now."""
+    version, numbers, body = kept.split(b"\n", 2)
+    if version != step.signals.digest:
+        return False
+    run.work.signals = signals_from_json(body)
+    run.features[step.id] = numbers
+    return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.options import any_path, existing_file, json_option, store_option
+from orchestrator.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.finance.render import Format
@@ -99,7 +100,7 @@ def outcome(run_id: str | None, success: bool | None, reason: str, file: Path | 
     async def record(opened: Store) -> None:
         for row in rows:  # all are looked up before the first is written: the file is taken whole or not at all
             if await opened.stored_outcome(row.run_id) is None:
-                raise click.UsageError(f"the store has no run {row.run_id!r} with an outcome; nothing was recorded")
+                raise InputError(f"the store has no run {row.run_id!r} with an outcome", hint="nothing was recorded")
         for row in rows:
             await opened.record_feedback(row.run_id, success=row.success, reason=row.reason)
 

@@ -186,6 +186,10 @@ class SuccessConfig(Strict):
     feedback_window: Seconds = 7 * 86400.0
 
 
+def _or_off(schema: dict[str, Any]) -> None:
+    schema["anyOf"].append({"const": "off"})
+
+
 class PipelineConfig(Strict):
     """One pipeline file."""
 
@@ -197,7 +201,7 @@ class PipelineConfig(Strict):
     models: dict[Name, ModelConfig]
     steps: Annotated[tuple[StepConfig, ...], Field(min_length=1)]
     mode: Mode = "cascade"
-    cache: CacheConfig | None = None
+    cache: Annotated[CacheConfig | None, Field(json_schema_extra=_or_off)] = None
     budget: BudgetConfig = BudgetConfig()
     limits: Limits = Limits()
     on_drafter_outage: Literal["wait", "hand_off", "escalate", "fail"] | None = None

@@ -51,6 +51,8 @@ def read_prompt(path: Path) -> PromptFile:
     """Raises ConfigError on a syntax error, an unknown variable, an include, or front matter with unknown keys."""
     source = read_text(path)
     found = _FENCE.match(source)
+    if found is None and source.startswith(("---\n", "---\r\n")):
+        raise ConfigError("front matter starts and does not end: close it with a line of ---", file=str(path), line=1)
     system = validated(FrontMatter, parse_yaml(found[1], path, first_line=2)).system if found else None
     text = source[found.end() :] if found else source
     line = source[: found.end()].count("\n") if found else 0

@@ -19,6 +19,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SECRET_WORDS = frozenset({"secret", "token", "password", "credential", "credentials", "authorization"})
 _SECRET_ENDS = ("api_key", "apikey", "access_key", "private_key")
+_ADDRESSES = frozenset({"endpoints", "api_base", "base_url"})
 _NO_SECRET = frozenset({"", "EMPTY", "none"})
 _SHORTEST_REDACTED = 4
 
@@ -65,22 +66,27 @@ class Environment:
 
     def _text(self, at: KeyPath, written: str) -> str:
         names = _VARIABLE.findall(written)
-        if not names:
-            self._refuse_written_secret(at, written)
-            return written
         for name in names:
             if not self._variables.get(name):
                 raise self._error(at, f"the environment variable {name!r} is not set, or empty")
         value = _VARIABLE.sub(lambda found: self._variables[found[1]], written)
-        public = shown_address(value) if at[2] == "endpoints" else ""
-        self.secrets |= {v for v in (self._variables[name] for name in names) if v not in public}
-        return Expanded(value, written)
-
-    def _refuse_written_secret(self, at: KeyPath, written: str) -> None:
-        named = next(key for key in reversed(at) if isinstance(key, str))
-        in_address = at[2] == "endpoints" and "@" in written
-        if in_address or (_is_secret(named) and written not in _NO_SECRET):
+        key = next(key for key in reversed(at) if isinstance(key, str))
+        if key in _ADDRESSES:
+            self._refuse_credentials(at, value)
+        elif names:
+            self.secrets |= {self._variables[name] for name in names}
+        elif _is_secret(key) and written not in _NO_SECRET:
             raise self._error(at, "a secret is written into the file: name an environment variable, as ${NAME}")
+        return Expanded(value, written) if names else written
+
+    def _refuse_credentials(self, at: KeyPath, address: str) -> None:
+        """Addresses are shown, and stored with each call: they may hold no secret."""
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            return  # told where addresses are looked at
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise self._error(at, "an address holds no user, password or query: it is stored with each call")
 
     def _error(self, at: KeyPath, message: str) -> ConfigError:
         document = self._document

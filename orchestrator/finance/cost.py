@@ -48,6 +48,8 @@ def cost_per_success(
     `missing_costs` counts calls whose cost is unknown: the figure then is a lower limit, without an interval.
     """
     counts = tally(cells)
+    if counts.runs == 0:
+        return CostPerSuccess(value=None, note="no runs ended in this period")
     if spent is None:
         return CostPerSuccess(value=None, note="no call has a price")
     z = normal_quantile(0.5 + confidence / 2.0)

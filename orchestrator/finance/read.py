@@ -28,11 +28,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.config.pipeline import SuccessConfig
-from orchestrator.finance.evidence import evidence, outcome, run
+from orchestrator.finance.evidence import evidence, feedback, outcome, run
 from orchestrator.finance.period import Period
 from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store.statements import table
 from orchestrator.store.tables import CallRow, Config
+
+CALIBRATION = "calibration"
+"""The mode under which `calibrate` drafts: its runs serve nobody and are in no figure, its cost is a line apart."""
 
 call = table(CallRow)
 config = table(Config)
@@ -122,10 +125,16 @@ class Configured:
 
 def read_configs(connection: Connection, pipeline: str | None) -> list[Configured]:
     """Oldest first: the last of a pipeline is the present one."""
-    rows = select(config.c.config_id, config.c.pipeline, config.c.body_json).order_by(config.c.created_at)
+    rows = select(config.c.config_id, config.c.pipeline, config.c.body_json).where(config.c.mode != CALIBRATION)
+    rows = rows.order_by(config.c.created_at)
     if pipeline is not None:
         rows = rows.where(config.c.pipeline == pipeline)
     return [_configured(*row) for row in connection.execute(rows)]
+
+
+def feedback_since(connection: Connection, at: float) -> bool:
+    """May anything known at that time have been restated?"""
+    return connection.execute(select(feedback.c.run_id).where(feedback.c.at >= at).limit(1)).first() is not None
 
 
 def read_runs(
@@ -150,7 +159,7 @@ def read_runs(
             *(case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
         )
         .select_from(_with_config(known.joined).outerjoin(costs, costs.c.run_id == outcome.c.run_id))
-        .where(_ended(outcome.c.ended_at, scope))
+        .where(_ended(outcome.c.ended_at, scope), config.c.mode != CALIBRATION)
         .subquery("each")
     )
     c = each.c
@@ -172,7 +181,8 @@ def read_calls(connection: Connection, scope: Scope) -> list[CallSum]:
              "unbounded": and_(unsettled, call.c.bound_nano.is_(None))}
     each = (
         select(
-            *keys, call.c.role, func.coalesce(call.c.currency, call.c.bound_currency).label("currency"),
+            *keys, case((config.c.mode == CALIBRATION, CALIBRATION), else_=call.c.role).label("role"),
+            func.coalesce(call.c.currency, call.c.bound_currency).label("currency"),
             call.c.cost_nano, case((unsettled, call.c.bound_nano)).label("bound"),
             *(case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
         )
@@ -198,7 +208,7 @@ def read_savings(connection: Connection, scope: Scope) -> list[Saved]:
     each = (
         select(*keys, outcome.c.saved_currency, outcome.c.saved_nano)
         .select_from(_with_config(outcome.join(run, run.c.run_id == outcome.c.run_id)))
-        .where(_ended(outcome.c.ended_at, scope), outcome.c.saved_nano.is_not(None))
+        .where(_ended(outcome.c.ended_at, scope), outcome.c.saved_nano.is_not(None), config.c.mode != CALIBRATION)
         .subquery("each")
     )
     by = [*(each.c[key.name] for key in keys), each.c.saved_currency]

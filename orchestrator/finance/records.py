@@ -41,7 +41,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """Money of one currency. `total` is the numerator of cost per success: all calls but the baseline's.
+    """Money of one currency. `total` is the numerator of cost per success: all calls but those of the baseline and
+    of calibrations, which stand apart.
 
     `total` None: not one call of known cost. `waste` is what known failures cost; `unsettled_bound` what calls
     without an answer can have cost at most, which is in no other figure.
@@ -51,6 +52,7 @@ class Spend:
     total: Money | None
     by_role: Mapping[str, Money]
     baseline: Money | None
+    calibration: Money | None
     waste: Money
     saved: Money
     unsettled_bound: Money | None

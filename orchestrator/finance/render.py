@@ -97,7 +97,8 @@ _CSV_COLUMNS = (
     "since", "until", "tz", "currency", "runs", "successes", "failures", "estimated_successes", "estimated_low",
     "estimated_high", "not_estimated", "handed_off", "declined", "failed", "escalated", "cache_hits", "maturing",
     "calls", "unpriced_calls", "unsettled_calls", "cost", "cost_draft", "cost_sample", "cost_judge", "cost_repair",
-    "cost_redo", "cost_guard", "cost_spot_check", "cost_baseline", "waste", "saved", "unsettled_bound",
+    "cost_redo", "cost_guard", "cost_spot_check", "cost_baseline", "cost_calibration",
+    "waste", "saved", "unsettled_bound",
     "cost_per_success", "qualifier", "low", "high", "per_thousand", "interval_method", "note",
 )
 
@@ -119,6 +120,7 @@ def _csv_rows(report: Report, line: Line) -> Iterator[dict[str, Any]]:
         yield {
             **common, "currency": spend.currency, "cost": spend.total, "waste": spend.waste, "saved": spend.saved,
             **{f"cost_{role}": money for role, money in spend.by_role.items()}, "cost_baseline": spend.baseline,
+            "cost_calibration": spend.calibration,
             "unsettled_bound": spend.unsettled_bound, "cost_per_success": unit.value, "qualifier": unit.qualifier,
             "low": unit.low, "high": unit.high, "per_thousand": unit.per_thousand, "interval_method": unit.method,
             "note": unit.note,

@@ -13,6 +13,7 @@ from orchestrator.errors import InputError
 from orchestrator.finance.cost import cost_per_success
 from orchestrator.finance.evidence import SOURCES
 from orchestrator.finance.read import (
+    CALIBRATION,
     COLUMNS,
     CallSum,
     Configured,
@@ -21,6 +22,7 @@ from orchestrator.finance.read import (
     RunRow,
     Saved,
     Scope,
+    feedback_since,
     read_calls,
     read_configs,
     read_runs,
@@ -31,6 +33,7 @@ from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
 
 BASELINE = "baseline"
+APART = (BASELINE, CALIBRATION)
 Row = TypeVar("Row", CallSum, Saved, RunRow)
 
 
@@ -47,7 +50,7 @@ def build_report(store: Readable, query: ReportQuery | None = None, *, now: floa
         codes = sorted({c.currency for c in calls if c.currency} | {s.currency for s in savings}) or ["USD"]
         runs = {code: read_runs(connection, scope, currency=code, windows=windows, now=now) for code in codes}
         then = None
-        if (until := query.period.until_at) is not None and until <= now:
+        if (until := query.period.until_at) is not None and until <= now and feedback_since(connection, until):
             then = read_runs(connection, scope, currency=codes[0], windows=windows, now=now, as_of=until)
     groups = sorted({row.group for row in runs[codes[0]]} | {row.group for row in calls})
     lines = tuple(
@@ -102,7 +105,7 @@ def _line(
 ) -> Line:
     rows = next(iter(by_currency.values()))  # counts are the same in every currency
     counts = tally(_cells(rows))
-    unpriced = sum(c.unpriced for c in calls)
+    missing = sum(c.unpriced for c in calls if c.role not in APART)
     used = {c.currency for c in calls} | {s.currency for s in savings}
     codes = [code for code in by_currency if code in used] or list(by_currency)[:1]
     return Line(
@@ -111,11 +114,12 @@ def _line(
         estimate=_estimate(counts, query.confidence), not_estimated=counts.not_estimated,
         escalated=sum(r.escalated for r in rows), cache_hits=sum(r.from_cache for r in rows),
         degraded=sum(r.degraded for r in rows), maturing=sum(r.maturing for r in rows),
-        restated=_restated(counts, then), calls=sum(c.calls for c in calls), unpriced_calls=unpriced,
+        restated=_restated(counts, then), calls=sum(c.calls for c in calls),
+        unpriced_calls=sum(c.unpriced for c in calls),
         unsettled_calls=sum(c.unsettled for c in calls), unbounded_calls=sum(c.unbounded for c in calls),
         in_flight_calls=sum(c.in_flight for c in calls),
         spend=tuple(
-            _spend(query, code, [c for c in calls if c.currency == code], savings, by_currency[code], unpriced)
+            _spend(query, code, [c for c in calls if c.currency == code], savings, by_currency[code], missing)
             for code in codes
         ),
     )
@@ -166,26 +170,30 @@ def _restated(counts: Tally, then: Sequence[RunRow] | None) -> Restated | None:
 
 def _spend(
     query: ReportQuery, code: str, calls: Sequence[CallSum], savings: Sequence[Saved], rows: Sequence[RunRow],
-    unpriced: int,
+    missing: int,
 ) -> Spend:
-    own = [c for c in calls if c.role != BASELINE]
-    known = sum(c.priced for c in own) > 0 or (not own and not unpriced)
+    own = [c for c in calls if c.role not in APART]
+    known = sum(c.priced for c in own) > 0 or (not own and not missing)
     total = sum(c.cost for c in own)
     roles = sorted({c.role for c in own if c.priced})
-    baseline = [c for c in calls if c.role == BASELINE and c.priced]
     unsettled = [c for c in calls if c.unsettled > c.unbounded]
     return Spend(
         currency=code,
         total=Money(nano=total, currency=code) if known else None,
         by_role={role: Money(nano=sum(c.cost for c in own if c.role == role), currency=code) for role in roles},
-        baseline=Money(nano=sum(c.cost for c in baseline), currency=code) if baseline else None,
+        baseline=_apart(calls, BASELINE, code), calibration=_apart(calls, CALIBRATION, code),
         waste=Money(nano=sum(r.cost for r in rows if r.success is False), currency=code),
         saved=Money(nano=sum(s.nano for s in savings if s.currency == code), currency=code),
         unsettled_bound=Money(nano=sum(c.bound for c in unsettled), currency=code) if unsettled else None,
         per_success=cost_per_success(
-            total if known else None, _cells(rows), missing_costs=unpriced, confidence=query.confidence
+            total if known else None, _cells(rows), missing_costs=missing, confidence=query.confidence
         ),
     )
+
+
+def _apart(calls: Iterable[CallSum], role: str, code: str) -> Money | None:
+    priced = [c.cost for c in calls if c.role == role and c.priced]
+    return Money(nano=sum(priced), currency=code) if priced else None
 
 
 def _totals(lines: Iterable[Line]) -> tuple[Money, ...]:

@@ -121,6 +121,8 @@ def _of_spend(spend: Spend, name: str) -> Iterator[str]:
         yield f"{name}: calls without an answer cost {amount(spend.unsettled_bound.amount)} {code} at most."
     if spend.baseline is not None:
         yield f"{name}: the baseline cost {amount(spend.baseline.amount)} {code}, which is in no other figure."
+    if spend.calibration is not None:
+        yield f"{name}: calibration cost {amount(spend.calibration.amount)} {code}, which is in no other figure."
     if spend.per_success.note:
         yield f"{name}: cost per success in {code}: {spend.per_success.note}."
     elif spend.per_success.method == "box":

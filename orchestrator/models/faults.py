@@ -90,7 +90,9 @@ def _from_aiohttp(error: aiohttp.ClientError, endpoint: str) -> ModelError:
         return CallTimedOut(f"{endpoint} took no connection in time", endpoint=endpoint, sent=False)
     if isinstance(error, TimeoutError):
         return CallTimedOut(f"{endpoint} gave no complete answer in time", endpoint=endpoint)
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL):
+        return RequestRefused(f"{endpoint!r} is no address: {detail}", endpoint=endpoint, sent=False)
+    if isinstance(error, aiohttp.ClientConnectorError):
         return ConnectionLost(f"{endpoint} can't be connected to: {detail}", endpoint=endpoint, sent=False)
     return ConnectionLost(f"{endpoint} closed the connection: {detail}", endpoint=endpoint)
 
@@ -105,17 +107,16 @@ def from_sdk(
     if isinstance(error, ModelError):
         return error
     names = {cls.__name__ for cls in type(error).__mro__}
-    message = _clean(str(error) or type(error).__name__, secrets)
+    body: Any = getattr(error, "body", None)
+    message = _message(body, secrets) if isinstance(body, dict) else _clean(str(error) or type(error).__name__, secrets)
     text = f"{endpoint}: {message}"
     if "ContextWindowExceededError" in names or (names & _REFUSED and is_overflow(message)):
         return ContextOverflow(text, endpoint=endpoint)
     if (broken := _broken(error, names, text, endpoint, outer)) is not None:
         return broken
-    status = getattr(error, "status_code", None)
+    status = getattr(error, "status_code", None) or (body.get("code") if isinstance(body, dict) else None)
     if isinstance(status, int) and status >= 300 and not names & _OWN_MEANING:
-        body = getattr(error, "body", None)
-        told = body if isinstance(body, dict) else message
-        return from_status(status, _headers(error, outer), told, endpoint, secrets=secrets)
+        return from_status(status, _headers(error, outer), message, endpoint, secrets=secrets)
     if names & _AUTH:
         return AuthRefused(text, endpoint=endpoint)
     if "RateLimitError" in names:

@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -134,8 +135,11 @@ def load() -> Any:
     """LiteLLM, imported once and kept quiet: bundled tables instead of fetched ones, no telemetry, no callbacks."""
     for name in _NO_FETCH:
         os.environ[f"LITELLM_LOCAL_{name}"] = "True"
-    import litellm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydantic's, of LiteLLM's own types: nothing a user can change
+        import litellm
 
+        litellm.ModelResponse()  # builds those types, which would otherwise warn with the first answer
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     for name in _CALLBACKS:

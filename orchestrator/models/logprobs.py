@@ -28,6 +28,7 @@ def summarise(
 
     `top2[i]` is the best log-probability of any token but the chosen one; the margin is therefore top-1 minus top-2
     wherever the likeliest token was chosen (always, at temperature 0), and negative where a less likely one was drawn.
+    A token without a rival (None, or masked by a grammar) has no margin.
     Raises ValueError for no tokens or lists of different lengths.
     """
     if not logprobs or len(tokens) != len(logprobs):
@@ -138,4 +139,4 @@ def _quantile(ranked: list[float], q: float) -> float:
 def _margins(chosen: list[float], top2: Sequence[float | None] | None) -> list[float]:
     if top2 is None:
         return []
-    return [p - max(second, FLOOR) for p, second in zip(chosen, top2, strict=True) if second is not None]
+    return [p - second for p, second in zip(chosen, top2, strict=True) if second is not None and second > FLOOR]

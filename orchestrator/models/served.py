@@ -95,8 +95,10 @@ class ServedModel:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 status, headers, raw = response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # OSError holds TimeoutError
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise faults.from_sdk(error, endpoint, outer=outer) from error
+        except ValueError as error:  # a header that can't be written: mostly a key with a line end
+            raise RequestRefused(f"{endpoint} can't be asked: {error}", endpoint=endpoint, sent=False) from error
         if not 200 <= status < 300:
             raise faults.from_status(status, headers, raw, endpoint, secrets=self._secrets)
         kind = headers.get("Content-Type", "")

@@ -45,7 +45,7 @@ class Calibration:
     def words(self) -> str:
         """What `calibrate` prints: figures first, the recommendation last."""
         c = self.certificate
-        lines = [f"{self.labelled} labelled tasks, {self.reached} of them reached the rule on {self.signal}"]
+        lines = [f"{self.labelled} labelled tasks, {self.reached} of them reached a rule that compares {self.signal}"]
         if c.draft_accuracy is not None:
             lines.append(f"drafts right: {c.draft_accuracy:.1%}")
         if c.validator_accuracy is not None:
@@ -90,8 +90,9 @@ async def calibrate(
     loaded = load_pipeline(pipeline) if isinstance(pipeline, str | Path) else pipeline
     step, path, signal = _certified_step(loaded)
     labelled = _named(tasks, loaded, step)
-    drafts = await _collect(loaded, labelled, store, clients, concurrency, progress)
-    answers = await _validate(loaded, labelled, store, clients, concurrency) if validate else {}
+    apart = _apart(loaded)
+    drafts = await _collect(apart, labelled, store, clients, concurrency, progress)
+    answers = await _validate(apart, labelled, store, clients, concurrency) if validate else {}
     reached = [one for one in drafts if one.reached]
     certificate = certify(
         [_record(one, answers.get(str(one.task.id))) for one in reached],
@@ -183,6 +184,12 @@ def _object(line: str) -> Mapping[str, Any]:
     return found
 
 
+def _apart(loaded: LoadedPipeline) -> LoadedPipeline:
+    """The same pipeline under a configuration of its own, so that reports keep the calibration out of their figures."""
+    config = loaded.config.model_copy(update={"mode": "calibration"})
+    return replace(loaded, config=config, config_id=f"{loaded.config_id}:calibration")
+
+
 def _generator(iterator: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     """What `async def` with `yield` makes, whatever its annotation says."""
     return cast("AsyncGenerator[T, None]", iterator)
@@ -196,7 +203,7 @@ async def _collect(
 
     drafts = []
     async with (
-        Pipeline(loaded, store=store, clients=clients) as pipeline,
+        Pipeline(loaded, store=store, clients=clients, mode="cascade") as pipeline,
         contextlib.aclosing(_generator(pipeline.collect(tasks, concurrency=concurrency))) as collected,
     ):
         async for one in collected:

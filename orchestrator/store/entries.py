@@ -189,7 +189,7 @@ class StoredBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEntry:
-    """What was decided in one step, on what numbers. `features` are numbers without content."""
+    """What was decided in one step, on what numbers. `features` are numbers without content (or their JSON)."""
 
     step: str
     status: Status
@@ -204,7 +204,7 @@ class StepEntry:
     draft_ok: bool | None = None
     attempts: int = 0
     from_cache: bool = False
-    features: Mapping[str, Json] = field(default_factory=dict)
+    features: Mapping[str, Json] | bytes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,8 @@ def _outcome_row(e: OutcomeEntry) -> Row:
 def _step_row(run_id: str, place: int, s: StepEntry) -> Row:
     return (
         run_id, s.step, place, s.status, s.action, s.rule, s.explanation, s.confidence, s.threshold, s.certified,
-        s.propensity, s.verdict, s.draft_ok, s.attempts, s.from_cache, plain_json(s.features),
+        s.propensity, s.verdict, s.draft_ok, s.attempts, s.from_cache,
+        s.features.decode() if isinstance(s.features, bytes) else plain_json(s.features),
     )
 
 

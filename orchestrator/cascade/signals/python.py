@@ -11,6 +11,8 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any
 
 from orchestrator.cascade.plugins import load_callable, source_digest
@@ -44,10 +46,24 @@ def _compile(options: PythonOptions, setting: Setting) -> Compiled:
 
 
 def _in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A coroutine function that runs `function` in a daemon thread: one that hangs must not keep the program from
+    ending, as a thread of asyncio's own pool would."""
+
     async def asked(*given: Any) -> Any:
-        return await asyncio.to_thread(function, *given)
+        answer: Future[Any] = Future()
+        Thread(target=_answer, args=(answer, function, given), name="signal", daemon=True).start()
+        return await asyncio.wrap_future(answer)
 
     return asked
+
+
+def _answer(answer: Future[Any], function: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    if not answer.set_running_or_notify_cancel():
+        return
+    try:
+        answer.set_result(function(*given))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the one who waits
+        answer.set_exception(error)
 
 
 def reading(given: Any) -> Reading:

@@ -27,6 +27,7 @@ _SHORTEST_QUOTE = 3
 
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "´": "'", "`": "'", "“": '"', "”": '"', "，": ",", "！": "!"})
 _LEADING = re.compile(r"^[\s\"'*_#>~\-–—:.,;!()]+(?=\w)")
+_TRAILING = " .!\"'*_"
 _REFUSAL = re.compile("|".join(f"(?P<{code}>{'|'.join(phrases)})" for code, phrases in REFUSALS.items()))
 _FILLER = re.compile("|".join(FILLERS))
 
@@ -62,7 +63,8 @@ def _of_text(head: str) -> tuple[Found, str] | None:
     refused = _REFUSAL.match(head)
     if refused is not None:
         return "refusal", f"reads like a refusal ({refused.lastgroup})"
-    if head in PLACEHOLDERS or head.rstrip(".!") in PLACEHOLDERS or _FILLER.match(head):
+    bare = head.strip(_TRAILING)
+    if not bare or head in PLACEHOLDERS or bare in PLACEHOLDERS or _FILLER.match(head):
         return "placeholder", "is a placeholder"
     return None
 

@@ -141,7 +141,8 @@ PLACEHOLDERS: frozenset[str] = frozenset({
 FILLERS = (
     r"<[^<>]{1,60}>$",
     r"\[(?:insert|your|enter|placeholder|fill|value|name|text|todo|tbd)\b[^\[\]]{0,60}\]$",
-    r"\{\{?[^{}]{1,60}\}?\}$",
+    r"\{\{[^{}]{1,60}\}\}$",
+    r"\{[\w ]{1,60}\}$",
     r"\$\{[^{}]{1,60}\}$",
     r"lorem ipsum\b",
     r"(?:todo|fixme|tbd)\b ?[:.-]",

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.check.finding import Finding
 from orchestrator.config.addresses import configured_addresses, host_of, is_local, networks
 from orchestrator.config.loader import LoadedPipeline, LoadedStep
 from orchestrator.config.secrets import shown_address
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.finding import Finding
 from orchestrator.records import Location
 
 if TYPE_CHECKING:

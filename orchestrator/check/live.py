@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from orchestrator.check.finding import Finding
 from orchestrator.errors import OrchestratorError
-from orchestrator.finding import Finding
 from orchestrator.models.client import ModelClient, Probe
 from orchestrator.records import Request
 

@@ -1,0 +1,166 @@
+"""What the orchestrator adds to a call: tasks a second on one pinned core, against an instant server on another.
+
+    python benchmarks/overhead.py [--tasks 3000] [--runs 3] [--peer PYTHON]
+
+Prints the machine, the versions, and for each figure its median, its spread and its ratio to a reference of the same
+run: the bare aiohttp client, and cascadeflow where a Python that has it is named by --peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from orchestrator import Pipeline, Task  # noqa: E402 - the checkout's own package
+from tests.pipelines import write_pipeline  # noqa: E402
+
+IN_FLIGHT = 64
+PEER = Path(__file__).with_name("peer_cascadeflow.py")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", type=int, default=3000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--peer", help="a Python with cascadeflow installed")
+    asked = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    print(f"machine: {platform.processor() or platform.machine()}, {len(cores)} cores, Python {platform.python_version()}")
+    print("versions: " + ", ".join(f"{p} {version(p)}" for p in ("langgraph", "openai", "aiohttp", "sqlmodel")))
+    with tempfile.TemporaryDirectory() as folder:
+        server, url = start_server(Path(folder), cores[-1])
+        os.sched_setaffinity(0, {cores[0]})
+        try:
+            figures = asyncio.run(measure(url, Path(folder), asked.tasks, asked.runs))
+            if asked.peer:
+                figures["cascadeflow, one accepted draft"] = [peer(asked.peer, url, asked.tasks) for _ in range(asked.runs)]
+        finally:
+            server.terminate()
+            server.wait()
+    show(figures)
+
+
+def start_server(folder: Path, core: int) -> tuple[subprocess.Popen[bytes], str]:
+    """The loopback server in instant mode, pinned to `core`."""
+    port = folder / "port"
+    server = subprocess.Popen(
+        ["taskset", "-c", str(core), sys.executable, "-m", "tests.loopback", "--port-file", str(port), "--instant",
+         "--models", "drafter,validator"], cwd=ROOT,
+    )
+    while not port.exists() or not port.read_text().strip():
+        time.sleep(0.02)
+    return server, f"http://127.0.0.1:{port.read_text().strip()}/v1"
+
+
+async def measure(url: str, folder: Path, tasks: int, runs: int) -> dict[str, list[float]]:
+    figures: dict[str, list[float]] = {}
+    for run in range(runs + 1):
+        work: dict[str, Callable[[], Awaitable[float]]] = {
+            "bare aiohttp": lambda: bare(url, tasks),
+            "accepted path, amap": lambda run=run: accepted(url, folder / f"a{run}", tasks),
+            "cached path, amap": lambda run=run: cached(url, folder / f"c{run}", tasks * 2),
+            "arun, one at a time": lambda run=run: single(url, folder / f"s{run}", max(200, tasks // 10)),
+            "bare aiohttp, one at a time": lambda: bare(url, max(200, tasks // 10), 1),
+        }
+        for name, figure in work.items():
+            rate = await figure()
+            if run:  # the first round warms up
+                figures.setdefault(name, []).append(rate)
+    return figures
+
+
+async def bare(url: str, tasks: int, in_flight: int = IN_FLIGHT) -> float:
+    """Requests a second of the plainest client: aiohttp and json."""
+    body = json.dumps({"model": "drafter", "messages": [{"role": "user", "content": "text"}], "logprobs": True,
+                       "top_logprobs": 2, "max_tokens": 32}).encode()
+    left = iter(range(tasks))
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        for _ in left:
+            async with session.post(f"{url}/chat/completions", data=body,
+                                    headers={"Content-Type": "application/json"}) as response:
+                json.loads(await response.read())
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        started = time.perf_counter()
+        await asyncio.gather(*(worker(session) for _ in range(in_flight)))
+        return tasks / (time.perf_counter() - started)
+
+
+def loaded(url: str, folder: Path, *, cache: bool) -> Pipeline:
+    model = {"endpoints": [url]}
+    extra = {"cache": {"ttl": "1d"}} if cache else {}
+    path = write_pipeline(folder, drafter=model, validator=model,
+                          step={"confidence": {"from": "logprob.mean", "threshold": -1e9}}, **extra)
+    return Pipeline.load(path, store=f"sqlite:///{folder}/store.db")
+
+
+async def accepted(url: str, folder: Path, tasks: int) -> float:
+    """Cache miss, draft, signals, policy, durable intent, answer and outcome."""
+    async with loaded(url, folder, cache=False) as pipeline:
+        return await through(pipeline, [Task(id=f"t{i}", input={"text": f"text {i}"}) for i in range(tasks)])
+
+
+async def cached(url: str, folder: Path, tasks: int) -> float:
+    """The same path where every answer is durable already: other ids, the same texts."""
+    async with loaded(url, folder, cache=True) as pipeline:
+        texts = [f"text {i % 500}" for i in range(tasks)]
+        await through(pipeline, [Task(id=f"w{i}", input={"text": t}) for i, t in enumerate(texts[:500])])
+        return await through(pipeline, [Task(id=f"t{i}", input={"text": t}) for i, t in enumerate(texts)])
+
+
+async def through(pipeline: Pipeline, tasks: list[Task]) -> float:
+    started = time.perf_counter()
+    done = 0
+    async for outcome in pipeline.amap(tasks, concurrency=2 * IN_FLIGHT):
+        assert outcome.status == "accepted", outcome
+        done += 1
+    assert done == len(tasks)
+    return len(tasks) / (time.perf_counter() - started)
+
+
+async def single(url: str, folder: Path, tasks: int) -> float:
+    async with loaded(url, folder, cache=False) as pipeline:
+        await pipeline.arun(Task(id="warm", input={"text": "warm"}))
+        started = time.perf_counter()
+        for i in range(tasks):
+            await pipeline.arun(Task(id=f"t{i}", input={"text": f"text {i}"}))
+        return tasks / (time.perf_counter() - started)
+
+
+def peer(python: str, url: str, tasks: int) -> float:
+    done = subprocess.run([python, str(PEER), url, str(tasks)], capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def show(figures: dict[str, list[float]]) -> None:
+    bare_rate = statistics.median(figures["bare aiohttp"])
+    print(f"\n{'figure':40} {'per second':>12} {'spread':>18} {'of bare':>8}")
+    for name, rates in figures.items():
+        median = statistics.median(rates)
+        print(f"{name:40} {median:12,.0f} {min(rates):8,.0f} - {max(rates):7,.0f} {median / bare_rate:8.2f}")
+    one, alone = (statistics.median(figures[n]) for n in ("arun, one at a time", "bare aiohttp, one at a time"))
+    print(f"\nadded latency of one arun over the bare client: {1000 / one - 1000 / alone:.2f} ms")
+    if (name := "cascadeflow, one accepted draft") in figures:
+        accepted_rate = statistics.median(figures["accepted path, amap"])
+        print(f"accepted path over cascadeflow: {accepted_rate / statistics.median(figures[name]):.1f} x")
+
+
+if __name__ == "__main__":
+    main()
