@@ -61,7 +61,5 @@ def vllm_pipeline(folder: Path, url: str) -> Path:
     assert embedded in text
     text = text.replace(embedded, f"use: vllm:{NAME}\n    endpoints: [{url}]")
     text = re.sub(r"certificate: \S+\}", "threshold: -0.3}", text)  # certified for the embedded drafter, not this one
-    import os
-    if os.environ.get("LIVE_HACK"): text = text.replace("models/validator", "models/drafter")
     path.write_text(text.replace("../../", f"{ROOT}/"))
     return path

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import BudgetExceeded, UnpricedCall
 from orchestrator.records import Money
 from orchestrator.store.engine import Store
-from tests.stores import DAY, Opener, intent, line, settlement, usd
+from tests.stores import DAY, Opener, claim, ended, intent, line, settlement, usd
 
 pytest_plugins = ("tests.store_fixtures",)
 
@@ -110,8 +111,6 @@ async def test_a_call_without_a_price_or_in_another_currency_is_refused_under_a_
 
 
 async def test_a_task_budget_goes_with_its_finished_run(store: Store) -> None:
-    from tests.stores import claim, ended
-
     await store.claim([claim("r1"), claim("r2")])
     for run_id in ("r1", "r2"):
         await store.intend(intent(f"k of {run_id}", run_id, budgets=(line(100), line(100, f"task:{run_id}"))))
@@ -154,7 +153,7 @@ async def test_threads_with_stores_of_their_own_never_overspend(opened: Opener, 
 
     async def reserve(number: int) -> None:
         store = await Store.open(url)
-        start.wait()
+        start.wait(60)
         tries = (store.intend(intent(f"{number}-{i}", bound=usd(7), budgets=(line(200),))) for i in range(10))
         results = await asyncio.gather(*tries, return_exceptions=True)
         passed.append(sum(r is None for r in results))
@@ -162,7 +161,9 @@ async def test_threads_with_stores_of_their_own_never_overspend(opened: Opener, 
         await store.aclose()
 
     watching = await opened()
-    await asyncio.gather(*(asyncio.to_thread(lambda n=n: asyncio.run(reserve(n))) for n in range(8)))
+    with ThreadPoolExecutor(8) as threads:
+        done = [threads.submit(asyncio.run, reserve(number)) for number in range(8)]
+    assert [one.result() for one in done] == [None] * 8
     assert sum(passed) == 200 // 7
     spent, reserved, overrun = await figures(watching)
     assert (spent + reserved, overrun) == (200 // 7 * 7, 0), "what their owners left open counts as spent"

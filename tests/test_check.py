@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from orchestrator.check import CheckReport, check_pipeline
+from orchestrator.check.live import live_findings
 from orchestrator.check.residency import misspelt
+from orchestrator.models.client import Probe
 from tests.config_files import ENV, write_pipeline, write_scripted
+from tests.loopback import Loopback
 
 
 def check(path: Path, **options: bool) -> CheckReport:
@@ -157,6 +161,28 @@ def test_live_says_what_an_endpoint_serves_and_whether_it_gives_log_probabilitie
     report = check(write_scripted(tmp_path), live=True)
     assert "model drafter at scripted: speaks scripted, serves drafter, gives log-probabilities" in told(report, "info")
     assert report.exit_code == 0
+
+
+async def test_live_asks_a_real_server_for_its_models_and_for_log_probabilities(tmp_path: Path) -> None:
+    async with Loopback(models=("tiny",)) as server:
+        path = write_pipeline(tmp_path, bend=("vllm:tiny", f'vllm:tiny\n    endpoints: ["{server.url}"]'))
+        report = await asyncio.to_thread(check, path, live=True)
+    assert f"model drafter at {server.url}: speaks openai, serves tiny, gives log-probabilities" in told(report, "info")
+    assert report.exit_code == 0
+
+
+async def test_live_names_what_a_server_serves_instead(tmp_path: Path) -> None:
+    async with Loopback(models=("other",)) as server:
+        path = write_pipeline(tmp_path, bend=("vllm:tiny", f'vllm:tiny\n    endpoints: ["{server.url}"]'))
+        report = await asyncio.to_thread(check, path, live=True)
+    assert "'tiny' is not among the models served: other" in told(report, "warning")
+
+
+def test_an_endpoint_without_log_probabilities_is_an_error_where_signals_need_them() -> None:
+    probes = {"drafter": (Probe(endpoint="e", ok=True, logprobs=False),)}
+    (needed,) = live_findings(probes, frozenset({"drafter"}))
+    (unneeded,) = live_findings(probes, frozenset())
+    assert (needed.level, unneeded.level) == ("error", "info")
 
 
 def test_no_finding_shows_a_secret(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.config.checked import validated
 from orchestrator.config.loader import config_body_json, load_pipeline, model_target
@@ -239,6 +241,37 @@ def test_two_prices_from_the_same_day_are_refused() -> None:
     text = f"book: b\nprices:\n  - {{model: m, per_million: {prices}}}\n  - {{model: m, per_million: {prices}}}"
     with pytest.raises(ConfigError, match=r"b\.yaml:4: prices\[1\]\.model: 'm' has two prices"):
         validated(PriceBook, parse_yaml(text, Path("b.yaml")))
+
+
+PLACES = [
+    ("models",), ("models", "drafter"), ("models", "drafter", "use"), ("models", "drafter", "endpoints"), ("steps",),
+    ("steps", 0), ("steps", 0, "signals"), ("steps", 0, "confidence"), ("steps", 0, "draft", "model"), ("budget",),
+    ("cache",), ("content",), ("local_networks",), ("tags",), ("limits", "escalation"), ("steps", 0, "prompt"),
+]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["off", "1d", "vllm:x", "."]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "ttl", "use", "x"]), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(PLACES), ANYTHING)
+def test_whatever_stands_anywhere_is_taken_or_refused_with_its_file(
+    tmp_path: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    path = write_pipeline(tmp_path)
+    at = data = read_yaml(path).data
+    for key in place[:-1]:
+        at = at.setdefault(key, {}) if isinstance(at, dict) else at[key]
+    at[place[-1]] = value
+    path.write_text(json.dumps(data))
+    refusal: ConfigError | None = None
+    try:
+        load_pipeline(path, env=ENV)
+    except ConfigError as error:
+        refusal = error
+    assert refusal is None or refusal.file is not None
 
 
 def test_the_configuration_body_is_json(tmp_path: Path) -> None:

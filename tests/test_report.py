@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger import Ledger
 
 from orchestrator.errors import InputError
 from orchestrator.finance.explain import explain, explain_text
@@ -20,7 +19,9 @@ from orchestrator.finance.records import Line, ReportQuery
 from orchestrator.finance.render import render, report_json
 from orchestrator.finance.report import build_report
 from orchestrator.records import Money
+from tests.ledger import Ledger
 
+pytest_plugins = ("tests.store_fixtures",)
 DAY = 86400.0
 NOW = 100 * DAY
 GOLDEN = Path(__file__).parent / "golden"
@@ -262,6 +263,19 @@ def test_the_golden_ledger_gives_the_hand_computed_report(ledger: Ledger) -> Non
     assert spend["per_success"]["value"] == "0.008679245283"  # 0.92 / 106
     assert spend["unsettled_bound"]["amount"] == "0.004"
     assert found == json.loads((GOLDEN / "report.json").read_text())
+
+
+def test_postgresql_gives_the_same_report(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    ledger.config(tags=("team",), success={"require": "signals.schema.ok", "feedback_window": "7d"})
+    golden_ledger(ledger)
+    month = parse_period(month="1970-01")
+    found = report_json(build_report(ledger, ReportQuery(period=month), now=NOW))
+    assert found == json.loads((GOLDEN / "report.json").read_text())
+    ledger.run("tagged", success=True, source="label", tags={"team": True})
+    lines = build_report(ledger, ReportQuery(by=("team", "pipeline"), period=month), now=NOW).lines
+    ledger.close()
+    assert [line.group["team"] for line in lines] == ["", "true"]
 
 
 @pytest.mark.parametrize("format", ["table", "csv"])

@@ -11,7 +11,6 @@ import pytest
 from orchestrator.check import check_pipeline
 from orchestrator.config.checked import validated
 from orchestrator.config.file_schema import FILES, file_schema
-from orchestrator.config.policy import PolicyConfig
 from orchestrator.config.yaml12 import parse_yaml, read_yaml
 from orchestrator.scaffold import scaffold, starter_names, starters
 from tests.config_files import ENV, write_pipeline
@@ -31,9 +30,11 @@ def test_a_starter_file_fits_its_json_schema(path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "fits"),
     [
-        ("pipeline", "cache: off", True), ("pipeline", "cache: on", False), ("pipeline", "budget: {per_day: 50}", False),
+        ("pipeline", "cache: off", True), ("pipeline", "cache: on", False),
+        ("pipeline", "budget: {per_day: 50}", False),
         ("pipeline", "budget: {per_day: 50 USD}", True), ("pipeline", "content: {keep: none}", True),
-        ("pipeline", "chace: off", False), ("policy", "otherwise: accept", True), ("policy", "otherwise: redraft", False),
+        ("pipeline", "chace: off", False), ("policy", "otherwise: accept", True),
+        ("policy", "otherwise: redraft", False),
     ],
 )
 def test_the_json_schema_says_what_the_loader_says(kind: str, text: str, fits: bool) -> None:

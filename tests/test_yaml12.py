@@ -68,6 +68,16 @@ def test_json_is_yaml_and_means_the_same(value: dict[str, Any]) -> None:
     assert parse_yaml(json.dumps(value, ensure_ascii=False), Path("x.yaml")).data == value
 
 
+@given(st.text(st.sampled_from("ab:-?[]{}&*!|>'\"#%@ \n\t01.~,\\"), max_size=60))
+def test_whatever_is_written_is_read_or_refused_with_its_file(text: str) -> None:
+    refusal: ConfigError | None = None
+    try:
+        parse_yaml(text, Path("x.yaml"))
+    except ConfigError as error:
+        refusal = error
+    assert refusal is None or refusal.file == "x.yaml"
+
+
 def test_a_line_is_known_for_every_key_and_item() -> None:
     found = parse_yaml("a:\n  - b: 1\n    c: 2\n  - 3\n", Path("x.yaml"), first_line=10)
     assert found.line(("a", 0, "c")) == 12

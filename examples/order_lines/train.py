@@ -86,7 +86,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCau
 
 
 def batches(samples: Iterator[Sample], rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids and targets; a target is IGNORED where there is no loss. Padding is on the right: causal needs no mask."""
+    """Token ids and targets; IGNORED where there is no loss. Right padding: causal needs no mask."""
     while True:
         pool = sorted(islice(samples, BATCH * POOL), key=lambda s: len(s.prompt) + len(s.answer))
         starts = list(range(0, len(pool), BATCH))
@@ -217,8 +217,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--out", type=Path, default=HERE / "models")
+    parser.add_argument("--threads", type=int, default=2, help="1 where other work shares the cores")
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(args.threads)
     recipe, tokenizer = RECIPES[args.model], tokens.build()
     drafts = drafts_of(args.out / "drafter", tokenizer) if args.model == "validator" else []
     model = new_model(recipe, tokenizer)

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.models import vllm_command, vllm_server
 from orchestrator.models.served import ServedModel
-from tests.live_drafter import EXAMPLE, NAME, PIPELINE, Live, free_port, served
+from tests.live_drafter import EXAMPLE, PIPELINE, Live, free_port, served
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,9 +32,6 @@ def vllm_python() -> Path:
 @pytest.fixture(scope="session")
 def live(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    if hack := os.environ.get("LIVE_HACK"):
-        yield Live(served(hack, use="vllm:" + NAME), Path("/tmp/embed/state"))
-        return
     config = served(f"http://127.0.0.1:{free_port()}/v1")
     state_dir = tmp_path_factory.mktemp("state")
     vllm_server.up(config, base=EXAMPLE, state_dir=state_dir, wait_s=600)
