@@ -140,9 +140,7 @@ def let_go(group: Iterable[Run], rt: Runtime) -> None:
     """Those who follow a run that was given up must not wait for ever."""
     for run in group:
         if run.stage is not Stage.DONE and run.follow is None:
-            waiting = rt.inflight.pop((run.task.tenant, run.task_key), None)
-            if waiting is not None and not waiting.done():
-                waiting.cancel()
+            rt.let_go(run.task.tenant, run.task_key, None)
 
 
 def check_later(run: Run, rt: Runtime) -> None:

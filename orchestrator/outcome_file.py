@@ -39,7 +39,11 @@ class OutcomeFile:
             self._file = _private(self._path)
         except OSError as error:
             raise InputError(f"can't write {str(self._path)!r}: {error.strerror or error}") from error
-        self._read_back(self._file)
+        try:
+            self._read_back(self._file)
+        except BaseException:
+            self._file.close()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,12 +50,14 @@ class Pipeline:
     def __init__(
         self, loaded: LoadedPipeline, *, store: str | Store = DEFAULT_STORE, mode: Mode | None = None,
         clients: Mapping[str, ModelClient] | None = None, clock: Callable[[], float] = time.time,
-        in_file: bool = False,
+        in_file: bool = False, calibrating: bool = False,
     ) -> None:
-        self.loaded = loaded
+        """`load` is the usual way in. `calibrating` runs are recorded apart from the pipeline's own figures."""
+        self.loaded = _as_run(loaded, mode, calibrating)
+        self._recorded_as = "calibration" if calibrating else self.loaded.config.mode
         self._url = store if isinstance(store, str) else ""
         self._given: Store | None = None if isinstance(store, str) else store
-        self._mode, self._clients, self._clock, self._in_file = mode, clients, clock, in_file
+        self._clients, self._clock, self._in_file = clients, clock, in_file
         self._store: Store | None = self._given
         self._works: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._graph: Any = None
@@ -268,9 +270,9 @@ class Pipeline:
         if self._store is None:
             self._store = await Store.open(self._url, clock=self._clock)
         rt = build(
-            self.loaded, self._store, clock=self._clock, mode=self._mode, clients=self._clients, in_file=self._in_file
+            self.loaded, self._store, clock=self._clock, clients=self._clients, in_file=self._in_file
         )
-        await self._store.record_config(config_entry(self.loaded, self._clock()))
+        await self._store.record_config(config_entry(self.loaded, self._recorded_as, self._clock()))
         return rt
 
     def _thread(self) -> BlockingPortal:
@@ -312,15 +314,25 @@ def _runs(
 
 
 def _collected(run: Run, rt: Runtime) -> Collected:
-    step = rt.steps[-1]
-    result = run.results.get(step.id)
+    """What calibration needs of a run, just drafted or read back from the store."""
+    step, outcome = rt.steps[-1], run.outcome
+    assert outcome is not None
+    result = outcome.steps.get(step.id)
     decision = result.decision if result else None
-    costs = run.outcome.costs if run.outcome else ()
-    return Collected(
-        task=run.task, score=decision.confidence if decision else None,
-        reached=decision is not None and any(
-            rule.name == decision.rule and rule.reads_confidence for rule in step.policy.afters
-        ),
-        draft_ok=bool(result and result.draft_ok), value=run.work.draft.value if run.work.draft else None,
-        cost=costs[0] if len(costs) == 1 else None,
+    reached = decision is not None and any(
+        rule.name == decision.rule and rule.reads_confidence for rule in step.policy.afters
     )
+    draft = run.work.draft
+    return Collected(
+        task=run.task, score=decision.confidence if decision else None, reached=reached,
+        draft_ok=bool(result and result.draft_ok), value=draft.value if draft else None,
+        cost=outcome.costs[0] if len(outcome.costs) == 1 else None,
+    )
+
+
+def _as_run(loaded: LoadedPipeline, mode: Mode | None, calibrating: bool) -> LoadedPipeline:
+    """The pipeline in another mode than its file says, or at calibration: a configuration with an id of its own."""
+    mode = mode or loaded.config.mode
+    marks = [*([mode] if mode != loaded.config.mode else []), *(["calibration"] if calibrating else [])]
+    config = loaded.config.model_copy(update={"mode": mode})
+    return replace(loaded, config=config, config_id=":".join([loaded.config_id, *marks]))

@@ -18,6 +18,10 @@ READ_MARGIN = 2
 """A line may be this many times `limits.task_bytes` long before it is not even read whole."""
 
 
+HANDED_OFF_KEYS = frozenset({"run_id", "reason"})
+"""What a `--handed-off` file says besides the task: such a file may be run again as it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One line: a task, or why it is none. `number` counts from 1."""
@@ -80,6 +84,7 @@ def _task(found: dict[str, Any]) -> Task:
         found = {**found, "id": str(task_id)}
     elif task_id is not None and not isinstance(task_id, str):
         raise TaskError(f"id is {task_id!r}: give a string")
+    found = {name: value for name, value in found.items() if name not in HANDED_OFF_KEYS}
     if not isinstance(found.get("meta") or {}, dict):
         raise TaskError(f"meta is {found['meta']!r}: give an object")
     return as_task(found)

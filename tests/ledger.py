@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlmodel import SQLModel
 
 from orchestrator.store.statements import table
@@ -21,6 +21,8 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.engine: Engine = create_engine(url)
+        if self.engine.dialect.name == "sqlite":  # rows of a test need not outlive a power cut
+            event.listen(self.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
         self._ids = count(1)
         SQLModel.metadata.create_all(self.engine)
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.errors import CallTimedOut, ConfigError, ContextOverflow, RequestRefused
 from orchestrator.models.client import ModelClient
-from orchestrator.models.embedded import EmbeddedModel
-from orchestrator.models.embedded_engine import conforms
+from orchestrator.models.embedded import EmbeddedModel, to_answer
+from orchestrator.models.embedded_engine import Generated, conforms
+from orchestrator.models.embedded_worker import Done
 from orchestrator.records import Answer, Request
 from tests.live_drafter import EXAMPLE, PIPELINE, draft_request
 
@@ -230,6 +231,31 @@ def test_a_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="onnxruntime-genai") as caught:
         EmbeddedModel(str(FOLDER), config=config())
     assert "draftgate[embedded]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("pieces", "finish", "text", "reasoning"),
+    [
+        (["<think>", "hm", "</think>", "\n\n", "{}"], "stop", "{}", 3),
+        (["hm", "</think>", "{}"], "stop", "{}", 2),  # templates that open the thought themselves
+        (["<think>", "hm", "hm"], "length", "", 3),
+        (["{", "}"], "stop", "{}", 0),
+    ],
+)
+def test_a_thought_is_billed_as_reasoning_and_is_no_part_of_the_answer(
+    pieces: list[str], finish: str, text: str, reasoning: int
+) -> None:
+    ended = int(finish == "stop")  # the end mark counts as a token
+    made = Generated(
+        count=len(pieces) + ended, pieces=pieces, logprobs=[-0.5] * len(pieces), seconds=[-1.0] * len(pieces),
+        finish_reason=finish,
+    )
+    request = Request(messages=[], thinking="high", logprobs=True)
+    answer = to_answer(Done(made, 7), request, "m", latency_ms=1.0)
+    assert (answer.text, answer.usage.reasoning) == (text, reasoning)
+    assert answer.usage.output == len(pieces) + ended - reasoning
+    assert answer.usage.total == 7 + len(pieces) + ended
+    assert (answer.logprobs.n if answer.logprobs else 0) == len(pieces) - reasoning
 
 
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.floats(allow_nan=False) | st.lists(st.text())))

@@ -8,13 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
-if TYPE_CHECKING:
-    from examples.support_tickets.classifier import NaiveBayes
+from examples.support_tickets.classifier import NaiveBayes, best, lines
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVED = "accepted|approved|repaired|redone"
@@ -81,13 +79,10 @@ def labelled() -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("label", ["kind", "urgency"])
-def test_the_classifier_is_right_about_as_often_as_it_says(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classifier_is_right_about_as_often_as_it_says(label: str) -> None:
     """Ten folds: each ticket is judged by a classifier that did not see it."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    from examples.support_tickets.classifier import NaiveBayes, best
-
     tickets = [(ticket["text"], ticket[label]) for ticket in labelled()]
-    models: list[NaiveBayes] = [NaiveBayes([t for i, t in enumerate(tickets) if i % 10 != fold]) for fold in range(10)]
+    models = [NaiveBayes([t for i, t in enumerate(tickets) if i % 10 != fold]) for fold in range(10)]
     judged = [(best(models[i % 10].log_probabilities(text)), said) for i, (text, said) in enumerate(tickets)]
     right = sum(found == said for (found, _), said in judged) / len(judged)
     claimed = sum(math.exp(log) for (_, log), _ in judged) / len(judged)
@@ -95,10 +90,7 @@ def test_the_classifier_is_right_about_as_often_as_it_says(label: str, monkeypat
     assert abs(right - claimed) < 0.07
 
 
-def test_the_classifier_finds_the_line_of_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from examples.support_tickets.classifier import NaiveBayes, lines
-
+def test_the_classifier_finds_the_line_of_the_order() -> None:
     tickets = labelled()
     found = 0
     orders = [t for t in tickets if t["line"]]

@@ -195,6 +195,27 @@ async def test_a_cancelled_probe_makes_room_for_another(clock: FrozenClock) -> N
         pass
 
 
+async def test_a_probe_cancelled_while_it_waits_in_line_makes_room_too(clock: FrozenClock) -> None:
+    async def never(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    breaker = CircuitBreaker("e", threshold=3, cooldown_s=10.0, clock=clock.monotonic)
+    gate = EndpointGate("e", breaker=breaker, tokens_per_minute=60, clock=clock.monotonic, sleep=never)
+    async with gate.enter(tokens=60):
+        pass
+    await opened(gate)
+    clock.advance(10.0)
+    probe = asyncio.ensure_future(gate.enter(tokens=60).__aenter__())
+    await turns()
+    with pytest.raises(CircuitOpen):
+        gate.breaker.check()
+    probe.cancel()
+    await asyncio.wait([probe])
+    async with gate.enter():
+        pass
+    assert gate.load == 0
+
+
 async def test_those_in_line_when_the_circuit_opens_are_told_so(clock: FrozenClock) -> None:
     gate, fails = gate_of(clock, max_in_flight=1), asyncio.Event()
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import vocabulary as v
 from generate import Line, compact, training_lines, typo
+from notes import Notes, notes_on
 from prompts import check_messages, draft_messages
 from tokens import answer_ids, prompt_ids
 from transformers import PreTrainedTokenizerFast
@@ -33,10 +34,11 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """Token ids; the loss is taken on `answer` only."""
+    """Token ids; the loss is taken on `answer`, and by the way on `notes` about the draft in the prompt."""
 
     prompt: list[int]
     answer: list[int]
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ def draft_sample(tokenizer: PreTrainedTokenizerFast, drawn: Line) -> Sample:
 def check_sample(
     tokenizer: PreTrainedTokenizerFast, drawn: Line, draft: Draft, mode: str, rng: random.Random
 ) -> Sample:
-    messages = check_messages(drawn.text, draft.value, mode, rng.randbytes(64))
-    return Sample(prompt_ids(tokenizer, messages), answer_ids(tokenizer, verdict(drawn.answer, draft, mode)))
+    prompt = prompt_ids(tokenizer, check_messages(drawn.text, draft.value, mode, rng.randbytes(64)))
+    right = answer_ids(tokenizer, compact(drawn.answer))[:-1]
+    notes = notes_on(tokenizer, prompt, right, wrong=bool(draft.wrong))
+    return Sample(prompt, answer_ids(tokenizer, verdict(drawn.answer, draft, mode)), notes)
 
 
 def verdict(answer: Answer, draft: Draft, mode: str) -> str:
@@ -118,8 +122,8 @@ def spoil(rng: random.Random, answer: Answer) -> Answer:
     """One to three fields wrong."""
     spoilt = dict(answer)
     count = rng.choices((1, 2, 3), (75, 18, 7))[0]
-    for field in rng.choices(list(SPOILERS), (25, 12, 20, 10, 23, 22), k=count):
-        spoilt[field] = SPOILERS[field](rng, answer)
+    for name in rng.choices(list(SPOILERS), (25, 12, 20, 10, 23, 22), k=count):
+        spoilt[name] = SPOILERS[name](rng, answer)
     return spoilt if spoilt != answer else spoil(rng, answer)
 
 

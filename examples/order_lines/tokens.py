@@ -28,10 +28,11 @@ CHAT_TEMPLATE = (
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+KEYS = ('{"item":"', '","qty":', ',"unit_price":', ',"currency":"', '","total":', ',"ship":"', '"}')
+FENCE_OPENS, FENCE_CLOSES = "\n\nDRAFT ", "\nDRAFT "
 ANSWER_PIECES = (
-    '{"item":"', '","qty":', ',"unit_price":', ',"currency":"', '","total":', ',"ship":"', '"}', "\n\nDRAFT ",
-    "\nDRAFT ", '{"verdict":"', '","reasons":[', '],"value":', "null}", "approved", "rejected", "repaired",
-    '"item"', '"qty"', '"unit_price"', '"currency"', '"total"', '"ship"', '"format"',
+    *KEYS, FENCE_OPENS, FENCE_CLOSES, '{"verdict":"', '","reasons":[', '],"value":', "null}", "approved", "rejected",
+    "repaired", '"item"', '"qty"', '"unit_price"', '"currency"', '"total"', '"ship"', '"format"',
 )  # fmt: skip
 
 

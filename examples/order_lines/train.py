@@ -26,12 +26,13 @@ from export import export
 from generate import HERE, SEEDS, Line, training_lines
 from prompts import draft_messages
 from samples import Sample, mixed
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, rms_norm
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-BATCH = 64
 POOL = 32  # batches drawn at a time and sorted by length, so that little is padding
 IGNORED = -100
+NOTE_WEIGHT, VERDICT_WEIGHT, WRONG_WEIGHT = 0.5, 4.0, 3.0  # an answer's token weighs 1
+PROBED_LAYER = 4  # whose output the probe of a draft's mistakes reads; the layers above gather them into a verdict
 EMBEDDING_STD = 0.1  # with a high rate for embeddings; small ones take many times as long to tell words apart
 DRAFTS = 6_000  # lines the drafter answers for the validator's training
 
@@ -51,6 +52,7 @@ class Recipe:
     muon_rate: float
     stages: tuple[tuple[int, dict[str, float]], ...]
     seed: int
+    batch: int = 64
     bf16: bool = False
 
 
@@ -58,8 +60,8 @@ RECIPES = {
     "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
     "validator": Recipe(
         192, 6, 6, 512, 1e-2, 2e-2,
-        ((200, {"redo": 1.0}), (700, {"redo": 0.3, "judge": 0.2, "repair": 0.5})),
-        SEEDS["validator"], bf16=True,
+        ((400, {"redo": 1.0}), (2_400, {"redo": 0.25, "judge": 0.2, "repair": 0.55})),
+        SEEDS["validator"], batch=32, bf16=True,
     ),
 }  # fmt: skip
 
@@ -85,39 +87,57 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCau
     return model
 
 
-def batches(samples: Iterator[Sample], rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids and targets; IGNORED where there is no loss. Right padding: causal needs no mask."""
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one shape; `targets` and `wrong` are IGNORED where there is no loss. Padding is on the right, so
+    that causal attention needs no mask."""
+
+    ids: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    wrong: torch.Tensor
+
+
+def batches(samples: Iterator[Sample], rng: random.Random, size: int) -> Iterator[Batch]:
     while True:
-        pool = sorted(islice(samples, BATCH * POOL), key=lambda s: len(s.prompt) + len(s.answer))
-        starts = list(range(0, len(pool), BATCH))
+        pool = sorted(islice(samples, size * POOL), key=lambda s: len(s.prompt) + len(s.answer))
+        starts = list(range(0, len(pool), size))
         rng.shuffle(starts)
         for start in starts:
-            yield padded(pool[start : start + BATCH])
+            yield padded(pool[start : start + size])
 
 
-def padded(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(samples: list[Sample]) -> Batch:
     """Widths are rounded up: a new shape costs the CPU kernels a compilation."""
-    width = rounded(max(len(s.prompt) + len(s.answer) for s in samples) - 1, 16)
-    ids = torch.zeros(len(samples), width, dtype=torch.long)
-    targets = torch.full((len(samples), width), IGNORED)
+    shape = (len(samples), rounded(max(len(s.prompt) + len(s.answer) for s in samples) - 1, 16))
+    ids, weights = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
+    targets, wrong = torch.full(shape, IGNORED), torch.full(shape, IGNORED)
     for row, sample in enumerate(samples):
         both = sample.prompt + sample.answer
         ids[row, : len(both) - 1] = torch.tensor(both[:-1])
-        targets[row, len(sample.prompt) - 1 : len(both) - 1] = torch.tensor(sample.answer)
-    return ids, targets
+        answer = slice(len(sample.prompt) - 1, len(both) - 1)
+        targets[row, answer], weights[row, answer] = torch.tensor(sample.answer), 1.0
+        if sample.notes.wrong:
+            weights[row, len(sample.prompt)] = VERDICT_WEIGHT  # after '{"verdict":"'
+        for at, token in sample.notes.following.items():
+            targets[row, at], weights[row, at] = token, NOTE_WEIGHT
+        for at, flag in sample.notes.wrong.items():
+            wrong[row, at] = int(flag)
+    return Batch(ids, targets, weights, wrong)
 
 
 def rounded(number: int, to: int) -> int:
     return -(-number // to) * to
 
 
-def optimizers(model: Qwen3ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: Qwen3ForCausalLM, probe: torch.nn.Linear, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, Adam for embeddings and norms."""
     inner = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return [
         torch.optim.Muon(inner, lr=recipe.muon_rate, weight_decay=0.01, momentum=0.95, ns_steps=5),
         torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(probe.parameters(), lr=recipe.rate, weight_decay=0.0),
     ]
 
 
@@ -128,15 +148,17 @@ def rate_at(step: int, steps: int) -> float:
 
 def fit(model: Qwen3ForCausalLM, recipe: Recipe, samples: Samples, checkpoint: Path) -> None:
     """Train through all stages; go on from `checkpoint` if it is there, with other lines than before."""
-    optims = optimizers(model, recipe)
+    probe = torch.nn.Linear(recipe.hidden, 1)
+    optims = optimizers(model, probe, recipe)
     rates = [optim.param_groups[0]["lr"] for optim in optims]
-    steps, done, started = sum(count for count, _ in recipe.stages), resumed(model, optims, checkpoint), time.time()
+    steps, done = sum(count for count, _ in recipe.stages), resumed(model, probe, optims, checkpoint)
+    started = time.time()
     rng = random.Random(recipe.seed + done)
     model.train()
-    for step, (ids, targets) in enumerate(scheduled(recipe, samples, rng, done), done + 1):
+    for step, batch in enumerate(scheduled(recipe, samples, rng, done), done + 1):
         for optim, rate in zip(optims, rates, strict=True):
             optim.param_groups[0]["lr"] = rate * rate_at(step - 1, steps)
-        loss = loss_of(model, ids, targets, recipe.bf16)
+        loss = loss_of(model, probe, batch, recipe.bf16)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
@@ -145,41 +167,58 @@ def fit(model: Qwen3ForCausalLM, recipe: Recipe, samples: Samples, checkpoint: P
         if step % 25 == 0:
             print(f"step {step}/{steps} loss {loss.item():.4f} {time.time() - started:.0f} s", flush=True)
         if step % 100 == 0:
-            state = {"model": model.state_dict(), "optims": [o.state_dict() for o in optims], "step": step}
-            torch.save(state, checkpoint)
+            save(checkpoint, model, probe, optims, step)
     checkpoint.unlink(missing_ok=True)
     model.eval()
 
 
-def resumed(model: Qwen3ForCausalLM, optims: list[torch.optim.Optimizer], checkpoint: Path) -> int:
+def save(
+    checkpoint: Path, model: Qwen3ForCausalLM, probe: torch.nn.Linear, optims: list[torch.optim.Optimizer], step: int
+) -> None:
+    states = {"model": model.state_dict(), "probe": probe.state_dict(), "optims": [o.state_dict() for o in optims]}
+    torch.save({**states, "step": step}, checkpoint)
+
+
+def resumed(
+    model: Qwen3ForCausalLM, probe: torch.nn.Linear, optims: list[torch.optim.Optimizer], checkpoint: Path
+) -> int:
     """The steps already done; 0 without a checkpoint."""
     if not checkpoint.exists():
         return 0
     state = torch.load(checkpoint)
     model.load_state_dict(state["model"])
+    probe.load_state_dict(state["probe"])
     for optim, saved in zip(optims, state["optims"], strict=True):
         optim.load_state_dict(saved)
     return int(state["step"])
 
 
-def scheduled(
-    recipe: Recipe, samples: Samples, rng: random.Random, done: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def scheduled(recipe: Recipe, samples: Samples, rng: random.Random, done: int) -> Iterator[Batch]:
     """The batches of each stage, without those already done."""
     for count, shares in recipe.stages:
-        yield from islice(batches(samples(rng, shares), rng), max(0, count - done))
+        yield from islice(batches(samples(rng, shares), rng, recipe.batch), max(0, count - done))
         done = max(0, done - count)
 
 
-def loss_of(model: Qwen3ForCausalLM, ids: torch.Tensor, targets: torch.Tensor, bf16: bool) -> torch.Tensor:
-    """Mean cross-entropy of the answer's tokens; their number is padded for the same reason as the widths."""
-    asked = (targets.flatten() != IGNORED).nonzero().flatten()
-    spare = rounded(len(asked), 512) - len(asked)
-    wanted = torch.cat((targets.flatten()[asked], torch.full((spare,), IGNORED)))
+def loss_of(model: Qwen3ForCausalLM, probe: torch.nn.Linear, batch: Batch, bf16: bool) -> torch.Tensor:
+    """Weighted cross-entropy of answers and notes, and what the probe of a middle layer misses of wrong drafts."""
+    asked = (batch.targets.flatten() != IGNORED).nonzero().flatten()
+    spare = rounded(len(asked), 512) - len(asked)  # shapes are rounded for the kernels' sake
+    wanted = torch.cat((batch.targets.flatten()[asked], asked.new_full((spare,), IGNORED)))
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
+        out = model.model(input_ids=batch.ids, use_cache=False, output_hidden_states=True)
+        hidden = out.last_hidden_state.flatten(0, 1)
         logits = model.lm_head(hidden[torch.cat((asked, asked.new_zeros(spare)))])
-    return cross_entropy(logits.float(), wanted, ignore_index=IGNORED)
+    losses = cross_entropy(logits.float(), wanted, ignore_index=IGNORED, reduction="none")[: len(asked)]
+    weights = batch.weights.flatten()[asked]
+    loss = (losses * weights).sum() / weights.sum()
+    flagged = batch.wrong != IGNORED
+    if flagged.any():
+        read = out.hidden_states[PROBED_LAYER][flagged].float()
+        seen = probe(rms_norm(read, read.shape[-1:])).flatten()
+        balance = torch.tensor(WRONG_WEIGHT)
+        loss = loss + binary_cross_entropy_with_logits(seen, batch.wrong[flagged].float(), pos_weight=balance)
+    return loss
 
 
 @torch.no_grad()

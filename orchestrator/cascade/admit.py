@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.canonical import canonical, stable
 from orchestrator.cascade.run import Run, Stage
-from orchestrator.cascade.runtime import Runtime
+from orchestrator.cascade.runtime import Runtime, UnderWay
 from orchestrator.cascade.settle import outcome_of
 from orchestrator.errors import ConfigChanged, DuplicateTask, EscalationPaused, InputError, TaskError
 from orchestrator.records import Task
@@ -34,7 +34,7 @@ async def admit(runs: Sequence[Run], rt: Runtime) -> None:
         if rt.escalations_paused and _pauses(rt):
             _refuse(run, EscalationPaused(_paused_words(rt)))
             continue
-        if not _follows(run, rt):
+        if not _follows(run, claim, rt):
             claims.append((run, claim))
     while claims:
         claimed = await rt.store.claim([claim for _, claim in claims])
@@ -109,15 +109,18 @@ def _claim(run: Run, rt: Runtime) -> RunClaim:
     )
 
 
-def _follows(run: Run, rt: Runtime) -> bool:
+def _follows(run: Run, claim: RunClaim, rt: Runtime) -> bool:
     """True where this process has the same task under way: then this run waits for that one's outcome."""
     place = (run.task.tenant, run.task_key)
     leader = rt.inflight.get(place)
-    if leader is not None:
-        run.follow, run.stage = leader, Stage.SETTLE
-        return True
-    rt.inflight[place] = asyncio.get_running_loop().create_future()
-    return False
+    if leader is None:
+        rt.inflight[place] = UnderWay(claim.task_digest, asyncio.get_running_loop().create_future())
+        return False
+    if leader.digest != claim.task_digest:
+        _refuse(run, DuplicateTask(f"task {run.task.id!r} is under way with other content"))
+    else:
+        run.follow, run.stage = leader.outcome, Stage.SETTLE
+    return True
 
 
 async def _take(run: Run, got: Claimed, rt: Runtime) -> None:
@@ -130,30 +133,20 @@ async def _take(run: Run, got: Claimed, rt: Runtime) -> None:
             assert got.outcome is not None
             run.run_id = got.run_id
             run.outcome, run.stage = outcome_of(got.outcome, id=run.task.id), Stage.DONE
-            _release(run, rt)
+            rt.let_go(run.task.tenant, run.task_key, run.outcome)
         case "conflict":
             words = f"task {run.task.id!r} was taken before with other content"
             _refuse(run, DuplicateTask(words))
-            _release(run, rt)
+            rt.let_go(run.task.tenant, run.task_key, run.outcome)
         case "config_changed":
             _refuse(run, ConfigChanged("the configuration changed since this run began"))
-            _release(run, rt)
+            rt.let_go(run.task.tenant, run.task_key, run.outcome)
         case "busy":
             raise AssertionError("busy runs are asked again")
 
 
 def _refuse(run: Run, error: InputError | EscalationPaused) -> None:
     run.error, run.stage = error, Stage.DONE
-
-
-def _release(run: Run, rt: Runtime) -> None:
-    waiting = rt.inflight.pop((run.task.tenant, run.task_key), None)
-    if waiting is None or waiting.done():
-        return
-    if run.outcome is not None:
-        waiting.set_result(run.outcome)
-    else:
-        waiting.cancel()
 
 
 def _pauses(rt: Runtime) -> bool:

@@ -86,6 +86,14 @@ class Step:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A task that this process is at work on: the digest of its content, and the outcome to come."""
+
+    digest: str
+    outcome: asyncio.Future[Outcome]
+
+
 @dataclass(slots=True)
 class Runtime:
     """One pipeline at work in one event loop."""
@@ -102,7 +110,7 @@ class Runtime:
     task_schema: Any
     in_file: bool = False
     strict_config: bool = False
-    inflight: dict[tuple[str, str], asyncio.Future[Outcome]] = field(default_factory=dict)
+    inflight: dict[tuple[str, str], UnderWay] = field(default_factory=dict)
     background: set[asyncio.Task[None]] = field(default_factory=set)
     share_at: float = 0.0
     escalations_paused: bool = False
@@ -116,6 +124,16 @@ class Runtime:
     def keeps_content(self) -> bool:
         return self.config.content.keep != "none"
 
+    def let_go(self, tenant: str, task_key: str, outcome: Outcome | None) -> None:
+        """The task is no longer under way: who waits for it gets the outcome, or is told that there is none."""
+        ended = self.inflight.pop((tenant, task_key), None)
+        if ended is None or ended.outcome.done():
+            return
+        if outcome is not None:
+            ended.outcome.set_result(outcome)
+        else:
+            ended.outcome.cancel()
+
     async def aclose(self) -> None:
         if self.background:
             await asyncio.gather(*self.background, return_exceptions=True)
@@ -124,7 +142,7 @@ class Runtime:
 
 
 def build(
-    loaded: LoadedPipeline, store: Store, *, clock: Callable[[], float], mode: Mode | None = None,
+    loaded: LoadedPipeline, store: Store, *, clock: Callable[[], float],
     clients: Mapping[str, ModelClient] | None = None, in_file: bool = False,
 ) -> Runtime:
     """Compile `loaded` for work on `store`. `clients` replace models by name (tests: `testing.ScriptedModel`)."""
@@ -137,7 +155,7 @@ def build(
         keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock,
     )
     return Runtime(
-        loaded=loaded, store=store, models=models, calls=calls, clock=clock, mode=mode or config.mode,
+        loaded=loaded, store=store, models=models, calls=calls, clock=clock, mode=config.mode,
         steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
         require=compile_expression(config.success.require) if config.success.require else None,
         guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),
@@ -145,12 +163,12 @@ def build(
     )
 
 
-def config_entry(loaded: LoadedPipeline, now: float) -> ConfigEntry:
-    """The configuration as the ledger keeps it: secrets stay unexpanded."""
+def config_entry(loaded: LoadedPipeline, recorded_as: str, now: float) -> ConfigEntry:
+    """The configuration as the ledger keeps it: secrets stay unexpanded, `recorded_as` is the mode it ran in."""
     c = loaded.config
     return ConfigEntry(
         config_id=loaded.config_id, pipeline=c.pipeline, version=str(c.version), owner=c.owner,
-        cost_center=c.cost_center, mode=c.mode, body_json=config_body_json(loaded), created_at=now,
+        cost_center=c.cost_center, mode=recorded_as, body_json=config_body_json(loaded), created_at=now,
     )
 
 
@@ -173,12 +191,15 @@ def _model(loaded: LoadedPipeline, name: str, replaced: ModelClient | None) -> M
 def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> Step:
     step, config = loaded.steps[index], loaded.config
     allow = config.allow_imports
+    compare = compile_compare(step.config.compare, allow)
     return Step(
         index=index, loaded=step,
         renderer=Renderer(step.prompt, step.system),
-        signals=compile_signals(step.config.signals, output_schema=step.output_schema, allow_imports=allow),
+        signals=compile_signals(
+            step.config.signals, output_schema=step.output_schema, allow_imports=allow, compare=compare
+        ),
         policy=compile_policy(step.policy, allow_imports=allow),
-        compare=compile_compare(step.config.compare, allow),
+        compare=compare,
         when=compile_expression(step.config.when) if step.config.when else None,
         drafter=models[step.config.draft.model],
         validator=models[step.config.validate_.model] if step.config.validate_ else None,

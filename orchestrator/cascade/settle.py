@@ -43,9 +43,7 @@ async def settle(runs: Sequence[Run], rt: Runtime, *, wait: bool = True) -> None
         await rt.store.finish([_entry(run, outcome, rt) for run, outcome in outcomes])
     for run, outcome in outcomes:
         run.outcome, run.stage = outcome, Stage.DONE
-        waiting = rt.inflight.pop((run.task.tenant, run.task_key), None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(outcome)
+        rt.let_go(run.task.tenant, run.task_key, outcome)
     for run in followers:
         if wait or (run.follow is not None and run.follow.done()):
             await _follow(run)
@@ -181,7 +179,7 @@ def _only(costs: tuple[Money, ...]) -> Money:
 
 
 def _handoff(run: Run, outcome: Outcome) -> HandOffEntry | None:
-    if outcome.status != "handed_off":
+    if outcome.status != "handed_off" or run.collecting:
         return None
     last = _last(run)
     return HandOffEntry(step=last.step if last else "", reason=run.handoff_reason or "handed off")

@@ -108,7 +108,7 @@ def _before(loaded: LoadedPipeline, step: LoadedStep, meta: Mapping[str, str]) -
         step.policy.model_copy(update={"before": rules}), allow_imports=loaded.config.allow_imports
     )
     filled = with_defaults(meta, _part(loaded.task_schema, "meta"))
-    return policy.before({"task": {"input": {}, "meta": filled}, "steps": {}})
+    return policy.before({"task": {"input": {}, "meta": filled}, "steps": {}}, run_id="check")
 
 
 def _schema_problem(schema: Mapping[str, Any] | None, meta: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -15,7 +15,13 @@ from orchestrator.records import TOKEN_CLASSES, Money, Usage
 def _exact(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"{value!r} is not a price")
-    return Decimal(str(value))
+    try:
+        exact = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is not a price: write a number") from None
+    if not exact.is_finite():
+        raise ValueError(f"{value!r} is not a price: write a finite number")
+    return exact
 
 
 Price = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0), WithJsonSchema({"type": ["string", "number"]})]

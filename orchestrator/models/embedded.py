@@ -71,7 +71,7 @@ class EmbeddedModel:
                 done = await asyncio.wrap_future(job.future)
         except TimeoutError:
             raise CallTimedOut(f"{self.name!r} gave no answer within {timeout_s:g} s", endpoint=ENDPOINT) from None
-        return _answer(done, request, self.name, (time.perf_counter() - started) * 1000)
+        return to_answer(done, request, self.name, (time.perf_counter() - started) * 1000)
 
     async def probe(self) -> tuple[Probe, ...]:
         return (Probe(
@@ -118,7 +118,7 @@ def _model_folder(folder: str) -> Path:
     return path.resolve()
 
 
-def _answer(done: Done, request: Request, model: str, latency_ms: float) -> Answer:
+def to_answer(done: Done, request: Request, model: str, latency_ms: float) -> Answer:
     """What was thought is split off: billed as reasoning, never part of the answer or its log-probabilities."""
     made = done.generated
     thought = _thought(made, request)

@@ -90,9 +90,8 @@ async def calibrate(
     loaded = load_pipeline(pipeline) if isinstance(pipeline, str | Path) else pipeline
     step, path, signal = _certified_step(loaded)
     labelled = _named(tasks, loaded, step)
-    apart = _apart(loaded)
-    drafts = await _collect(apart, labelled, store, clients, concurrency, progress)
-    answers = await _validate(apart, labelled, store, clients, concurrency) if validate else {}
+    drafts = await _collect(loaded, labelled, store, clients, concurrency, progress)
+    answers = await _validate(loaded, labelled, store, clients, concurrency) if validate else {}
     reached = [one for one in drafts if one.reached]
     certificate = certify(
         [_record(one, answers.get(str(one.task.id))) for one in reached],
@@ -184,12 +183,6 @@ def _object(line: str) -> Mapping[str, Any]:
     return found
 
 
-def _apart(loaded: LoadedPipeline) -> LoadedPipeline:
-    """The same pipeline under a configuration of its own, so that reports keep the calibration out of their figures."""
-    config = loaded.config.model_copy(update={"mode": "calibration"})
-    return replace(loaded, config=config, config_id=f"{loaded.config_id}:calibration")
-
-
 def _generator(iterator: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     """What `async def` with `yield` makes, whatever its annotation says."""
     return cast("AsyncGenerator[T, None]", iterator)
@@ -203,7 +196,7 @@ async def _collect(
 
     drafts = []
     async with (
-        Pipeline(loaded, store=store, clients=clients, mode="cascade") as pipeline,
+        Pipeline(loaded, store=store, clients=clients, mode="cascade", calibrating=True) as pipeline,
         contextlib.aclosing(_generator(pipeline.collect(tasks, concurrency=concurrency))) as collected,
     ):
         async for one in collected:
@@ -222,7 +215,7 @@ async def _validate(
     apart = [replace(task, id=f"{task.id}:validated") for task in tasks]
     answers = {}
     async with (
-        Pipeline(loaded, store=store, clients=clients, mode="validate_only") as pipeline,
+        Pipeline(loaded, store=store, clients=clients, mode="validate_only", calibrating=True) as pipeline,
         contextlib.aclosing(_generator(pipeline.amap(apart, concurrency=concurrency))) as outcomes,
     ):
         async for outcome in outcomes:

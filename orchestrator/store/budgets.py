@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, select
 from orchestrator.errors import BudgetExceeded, OrchestratorError, UnpricedCall
 from orchestrator.records import Money
 from orchestrator.store.entries import BudgetLine, CallIntent, StoredBudget
-from orchestrator.store.statements import Prepared, Transaction, insert, table
+from orchestrator.store.statements import Prepared, Raced, Transaction, insert, table
 from orchestrator.store.tables import Budget
 
 _budget = table(Budget)
@@ -75,12 +75,6 @@ def reserve(transaction: Transaction, intents: Sequence[CallIntent]) -> list[Orc
     if transaction.many(_RESERVE, rows) != len(rows):
         raise Raced
     return results
-
-
-class Raced(Exception):
-    """Another process reserved between our look and our write: take the transaction again."""
-
-    sqlstate = "40001"
 
 
 def _weigh(intent: CallIntent, budgets: dict[str, _Open]) -> OrchestratorError | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.pool import NullPool
 
 from orchestrator.errors import StoreError
@@ -158,8 +158,11 @@ def _create_private(place: Place) -> None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Would the same transaction pass a moment later: a lock of another process, or a deadlock that was broken."""
+    """Would the same transaction pass a moment later, and is it sure that none of it was written: a lock of another
+    process, a deadlock that was broken, a connection lost before the commit."""
     cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return error.statement is not None  # a lost COMMIT has none: what became of it is unknown
     if isinstance(cause, sqlite3.OperationalError):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     return getattr(cause, "sqlstate", None) in ("40001", "40P01", "55P03")
@@ -167,12 +170,9 @@ def is_transient(error: BaseException) -> bool:
 
 def is_of_a_row(error: BaseException) -> bool:
     """Does the failure concern what was written (a duplicate, an unfit value) and not the store as a whole."""
-    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
-    if isinstance(cause, sqlite3.Error):
-        return not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError
-    if (state := getattr(cause, "sqlstate", None)) is not None:
-        return str(state)[:2] in ("22", "23")
-    return isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError, KeyError))
+    if isinstance(error, DBAPIError):
+        return isinstance(error, (IntegrityError, DataError, ProgrammingError))
+    return isinstance(error, (StatementError, TypeError, ValueError, OverflowError, AttributeError, KeyError))
 
 
 _SAID = {

@@ -70,20 +70,33 @@ class Store:
         self._clock, self._configs = clock, set[str]()
         with _said_plainly(place):
             self._writing = writing_engine(place)
-            migrations.migrate(self._writing, place.name)
-            connection = self._writing.connect()
-            with connection.begin():
-                self.secret = migrations.secret(connection)
-                first = Transaction(connection=connection, owner_id=self.owner_id, now=clock(), lease_s=lease_s)
-                leases.beat(first, [None])
+            try:
+                self._connection = self._begin(clock(), lease_s)
+            except BaseException:
+                self._writing.dispose()
+                place.remove()
+                raise
         self.engine: Engine = reading_engine(place, size=READERS)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="orchestrator-reader")
-        self._connection = connection
         self._writer = Writer(
-            connection, name=place.name, owner_id=self.owner_id, clock=clock, lease_s=lease_s, order=ORDER,
+            self._connection, name=place.name, owner_id=self.owner_id, clock=clock, lease_s=lease_s, order=ORDER,
             beat=leases.beat, beat_s=lease_s / 3,
         )
         self._writer.start()
+
+    def _begin(self, now: float, lease_s: float) -> Connection:
+        """Bring the schema up to date, take a lease, recover what others left."""
+        migrations.migrate(self._writing, self.place.name)
+        connection = self._writing.connect()
+        try:
+            with connection.begin():
+                self.secret = migrations.secret(connection)
+                first = Transaction(connection=connection, owner_id=self.owner_id, now=now, lease_s=lease_s)
+                leases.beat(first, [None])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @classmethod
     async def open(

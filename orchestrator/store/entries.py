@@ -50,7 +50,7 @@ class ConfigEntry:
 class RunClaim:
     """A task that wants to run. `task_key` and `task_digest` are keyed digests of its id and its content.
 
-    `content` is the task as JSON, kept until `keep_until` (None: until the run is finished, which then decides).
+    `content` is the task as JSON, kept until `keep_until` (None: for ever, unless the outcome says 0).
     With `config_strict`, an open run of another configuration is reported as `config_changed` and left alone.
     """
 

@@ -154,8 +154,11 @@ def _known(connection: Connection, rows: Sequence[Any]) -> dict[str, list[Known]
 
 
 def _of_source(row: Any, known: Mapping[str, list[Known]]) -> list[Known]:
-    """What is known of the run a cache hit was served from."""
-    return [replace(one, own=False) for one in known.get(row.source_run_id, ())] if row.from_cache else []
+    """What is known of the answer a cache hit was served from: not what its source run required or how it ended."""
+    if not row.from_cache or row.status not in SERVED:
+        return []
+    inherited = (one for one in known.get(row.source_run_id, ()) if one.source not in ("require", "status"))
+    return [replace(one, own=False) for one in inherited]
 
 
 def _first(row: Any) -> Known:

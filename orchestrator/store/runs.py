@@ -11,11 +11,11 @@ from sqlalchemy import Connection, select
 from orchestrator.records import Json
 from orchestrator.store import leases, outcomes
 from orchestrator.store.entries import Claimed, ConfigEntry, RunClaim, StoredRun
-from orchestrator.store.statements import Transaction, chunks, insert, inserting, table, upserting
+from orchestrator.store.statements import Raced, Transaction, chunks, insert, inserting_new, table, upserting
 from orchestrator.store.tables import Config, Content, Run
 
 _run, _config = table(Run), table(Config)
-_NEW = inserting(
+_NEW = inserting_new(
     Run, "run_id", "pipeline", "tenant", "task_key", "task_digest", "config_id", "owner_id", "done", "created_at",
     "tags_json",
 )
@@ -80,10 +80,12 @@ def _known(transaction: Transaction, claims: Sequence[RunClaim]) -> dict[Key, An
 
 def _insert(transaction: Transaction, fresh: Sequence[RunClaim]) -> None:
     owner_id, now = transaction.owner_id, transaction.now
-    transaction.many(_NEW, [
+    inserted = transaction.many(_NEW, [
         (c.run_id, c.pipeline, c.tenant, c.task_key, c.task_digest, c.config_id, owner_id, False, now, tags(c.tags))
         for c in fresh
     ])
+    if inserted != len(fresh):
+        raise Raced
     transaction.many(_CONTENT, [
         (c.run_id, "task", c.tenant, c.content, c.keep_until) for c in fresh if c.content is not None
     ])

@@ -30,6 +30,12 @@ def insert(target: Table, dialect: str) -> Any:
     return postgresql.insert(target) if dialect == "postgresql" else sqlite.insert(target)
 
 
+class Raced(Exception):
+    """Another process wrote between our look and our write: nothing was written, take the transaction again."""
+
+    sqlstate = "40001"  # as PostgreSQL says it
+
+
 @dataclass(slots=True)
 class Prepared:
     """A statement of which `build(dialect name)` gives the SQL; rows are tuples in the order of `columns`."""
@@ -52,6 +58,11 @@ class Prepared:
 def inserting(model: type[SQLModel], *columns: str) -> Prepared:
     """INSERT of `columns`; the table's defaults for the others must be NULL."""
     return Prepared(columns, lambda dialect: insert(table(model), dialect))
+
+
+def inserting_new(model: type[SQLModel], *columns: str) -> Prepared:
+    """INSERT of `columns` that passes over rows whose key is there already."""
+    return Prepared(columns, lambda dialect: insert(table(model), dialect).on_conflict_do_nothing())
 
 
 def upserting(model: type[SQLModel], *columns: str, keep: Sequence[str] = ()) -> Prepared:

@@ -11,7 +11,10 @@ from orchestrator.models.client import ModelClient
 from orchestrator.records import Request
 from tests.loopback import Loopback
 
-REQUEST = Request(messages=[{"role": "user", "content": "hello"}], logprobs=True)
+SCHEMA = {
+    "type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"], "additionalProperties": False,
+}
+REQUEST = Request(messages=[{"role": "user", "content": "hello"}], schema=SCHEMA, logprobs=True)
 
 
 def served(url: str, *, stream: bool) -> ModelClient:
@@ -31,7 +34,7 @@ async def main(kind: str) -> None:
         if kind == "served":
             clients = [served(server.url, stream=False), served(server.url, stream=True)]
         else:
-            clients = [frontier("openai/tiny", server.url), frontier("anthropic/claude-opus-4-1", server.root)]
+            clients = [frontier("openai/tiny", server.url), frontier("anthropic/claude-opus-4-8", server.root)]
         for client in clients:
             for _ in range(2):
                 await client.complete(REQUEST, call_id="c1", endpoint=client.endpoints[0], timeout_s=60)

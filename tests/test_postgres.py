@@ -1,0 +1,95 @@
+"""What is PostgreSQL's own. The store's other tests run over both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sqlalchemy import text
+
+from orchestrator.errors import BudgetExceeded
+from orchestrator.store.engine import Store
+from tests.stores import DAY, claim, intent, line, settlement, usd
+
+pytest_plugins = ("tests.store_fixtures",)
+
+
+def scalar(store: Store, statement: str) -> Any:
+    with store._writing.begin() as connection:
+        return connection.execute(text(statement)).scalar()
+
+
+async def test_commits_are_durable_whatever_the_server_says(postgres_url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    store = await Store.open(postgres_url)
+    assert scalar(store, "SHOW synchronous_commit") == "on"
+    await store.aclose()
+
+
+async def test_a_lost_connection_is_made_again_and_nothing_is_written_twice(postgres_url: str) -> None:
+    store = await Store.open(postgres_url)
+    await store.intend(intent("k1", budgets=(line(100),)))
+    killed = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid() " \
+        "AND datname = current_database()"
+    assert scalar(store, killed) > 0
+    await asyncio.gather(store.settle(settlement("k1")), store.intend(intent("k2", budgets=(line(100),))))
+    assert [(c.call_id, c.state) for c in await store.calls_of("r1")] == [("k1", "settled"), ("k2", "intent")]
+    budget = await store.budget(DAY)
+    assert budget is not None
+    assert (budget.spent, budget.reserved) == (usd(4), usd(10))
+    await store.aclose()
+
+
+async def test_two_owners_that_make_the_same_budget_at_once_share_it(postgres_url: str) -> None:
+    """Neither sees a row to lock: the guard of the statement decides, and the loser looks again."""
+    stores = [await Store.open(postgres_url) for _ in range(2)]
+    for turn in range(20):
+        scope = f"day:p:{turn}"
+        results = await asyncio.gather(*(
+            store.intend(intent(f"{turn}-{store.owner_id}", bound=usd(60), budgets=(line(100, scope),)))
+            for store in stores
+        ), return_exceptions=True)
+        assert sorted(type(r).__name__ for r in results) == [BudgetExceeded.__name__, "NoneType"]
+        budget = await stores[0].budget(scope)
+        assert budget is not None
+        assert budget.reserved == usd(60)
+    for store in stores:
+        await store.aclose()
+
+
+async def test_two_owners_that_claim_the_same_new_tasks_at_once_share_them(postgres_url: str) -> None:
+    stores = [await Store.open(postgres_url) for _ in range(2)]
+    for turn in range(10):
+        claimed = await asyncio.gather(*(
+            store.claim([claim(f"{turn}-{i}-{store.owner_id}", task_key=f"{turn}-{i}") for i in range(5)])
+            for store in stores
+        ))
+        for ours, theirs in zip(*claimed, strict=True):
+            assert {ours.kind, theirs.kind} == {"new", "busy"}
+            assert ours.run_id == theirs.run_id
+    for store in stores:
+        await store.aclose()
+
+
+async def test_owners_that_settle_in_opposite_order_do_not_deadlock(postgres_url: str) -> None:
+    stores = [await Store.open(postgres_url) for _ in range(2)]
+    scopes = [f"day:p:{i}" for i in range(6)]
+    for turn in range(10):
+        await asyncio.gather(*(
+            store.intend(intent(f"{turn}-{scope}-{store.owner_id}", bound=usd(1), budgets=(line(10**9, scope),)))
+            for store, order in zip(stores, (scopes, scopes[::-1]), strict=True) for scope in order
+        ))
+        await asyncio.gather(*(
+            store.settle(settlement(f"{turn}-{scope}-{store.owner_id}", cost=usd(1)))
+            for store, order in zip(stores, (scopes[::-1], scopes), strict=True) for scope in order
+        ))
+    for scope in scopes:
+        budget = await stores[0].budget(scope)
+        assert budget is not None
+        assert (budget.spent, budget.reserved) == (usd(20), usd(0))
+    for store in stores:
+        await store.aclose()

@@ -1,0 +1,268 @@
+"""A store that can't be opened, read or written says so; nothing is lost, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, select
+
+from orchestrator.errors import StoreError, StoreTooNew
+from orchestrator.store import migrations
+from orchestrator.store.connect import locate, writing_engine
+from orchestrator.store.engine import Store
+from orchestrator.store.statements import table
+from orchestrator.store.tables import Migration, StepRow
+from tests.stores import Opener, intent, run_to_the_end, settlement
+
+pytest_plugins = ("tests.store_fixtures",)
+migration = table(Migration)
+
+
+def set_most_pages(store: Store, pages: int) -> None:
+    """How full the disk is, as SQLite sees it."""
+    store._connection.connection.driver_connection.execute(f"PRAGMA max_page_count={pages}")  # type: ignore[union-attr]
+
+
+def failed(results: list[BaseException | None]) -> list[str]:
+    return [str(r) for r in results if r is not None]
+
+
+# -- opening -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", [
+    "orchestrator.db", "sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=ro", "mysql://host/db", "", "redis://x",
+])
+async def test_an_url_that_names_no_store_is_refused(url: str) -> None:
+    with pytest.raises(StoreError, match="is no store: write sqlite:///FILE"):
+        await Store.open(url)
+
+
+def test_a_password_is_not_said() -> None:
+    assert "hidden" not in locate("postgresql://me:hidden@host/db").name
+    with pytest.raises(StoreError) as refused:
+        locate("mysql://me:hidden@host/db")
+    assert "hidden" not in str(refused.value)
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"No such file or directory: .*nowhere"):
+        await Store.open(f"sqlite:///{tmp_path}/nowhere/store.db")
+
+
+async def test_an_unreachable_server_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="store postgresql"):
+        await Store.open(f"postgresql://me:hidden@/db?host={tmp_path}")
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes\n" * 100)
+    with pytest.raises(StoreError, match="no SQLite database"):
+        await Store.open(f"sqlite:///{path}")
+    assert path.read_text() == "these are my notes\n" * 100
+
+
+async def test_a_damaged_database_is_said_to_be_damaged(sqlite_url: str, tmp_path: Path) -> None:
+    store = await Store.open(sqlite_url)
+    await run_to_the_end(store)
+    await store.aclose()
+    path = tmp_path / "store.db"
+    body = bytearray(path.read_bytes())
+    body[100:] = b"\xff" * (len(body) - 100)
+    path.write_bytes(body)
+    with pytest.raises(StoreError, match="damaged"):
+        await Store.open(sqlite_url)
+
+
+@pytest.fixture
+async def made_read_only(tmp_path: Path) -> str:
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    store = await Store.open(url)
+    await run_to_the_end(store)
+    await store.aclose()
+    (tmp_path / "store.db").chmod(0o444)
+    return url
+
+
+@pytest.fixture
+def read_only(made_read_only: str) -> Iterator[str]:
+    """Root may write to anything: meanwhile, be nobody."""
+    if os.geteuid() != 0:
+        yield made_read_only
+        return
+    os.seteuid(65534)
+    try:
+        yield made_read_only
+    finally:
+        os.seteuid(0)
+
+
+async def test_a_read_only_file_is_refused_in_words(read_only: str) -> None:
+    with pytest.raises(StoreError, match=r"read-only|can't be opened"):
+        await Store.open(read_only)
+
+
+async def test_files_are_made_for_their_owner_alone(sqlite_url: str, tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        store = await Store.open(sqlite_url)
+        await run_to_the_end(store)
+    finally:
+        os.umask(mask)
+    assert _modes(tmp_path) == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+    await store.aclose()
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+async def test_the_store_of_a_test_goes_when_it_is_closed() -> None:
+    store = await Store.open("memory:")
+    folder = store.place.folder
+    assert folder is not None
+    assert folder.exists()
+    await store.aclose()
+    assert not folder.exists()
+
+
+async def test_commits_are_durable(sqlite_url: str) -> None:
+    store = await Store.open(sqlite_url)
+    with store._writing.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    await store.aclose()
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_reaches_everyone_who_waits_and_loses_nothing(sqlite_url: str) -> None:
+    store = await Store.open(sqlite_url)
+    await store.intend(intent("before"))
+    set_most_pages(store, 1)
+    many = (store.intend(intent(f"k{i}", endpoint="x" * 2000)) for i in range(50))
+    results = await asyncio.wait_for(asyncio.gather(*many, return_exceptions=True), 60)
+    assert len(failed(results)) == 50
+    assert all("its disk is full" in words for words in failed(results))
+    set_most_pages(store, 1_000_000)
+    await store.settle(settlement("before"))
+    await store.intend(intent("after"))
+    assert [(c.call_id, c.state) for c in await store.calls_of("r1")] == [("before", "settled"), ("after", "intent")]
+    await store.aclose()
+
+
+async def test_a_closed_store_refuses_what_comes_later(sqlite_url: str) -> None:
+    store = await Store.open(sqlite_url)
+    await store.aclose()
+    with pytest.raises(StoreError, match="is closed"):
+        await store.intend(intent("k1"))
+
+
+async def test_a_writer_that_breaks_tells_those_who_wait(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = await Store.open(sqlite_url)
+
+    def broken(*_: object) -> list[object]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(StoreError):
+        await asyncio.wait_for(store._write(broken), 30)
+    with pytest.raises(StoreError):
+        await store.intend(intent("k1"))
+    with pytest.raises(StoreError):
+        await store.aclose()
+    assert "stopped" in caplog.text
+
+
+async def test_what_is_no_value_for_a_column_fails_alone(store: Store) -> None:
+    wrong = intent("k1", attempt=object())
+    results = await asyncio.gather(store.intend(wrong), store.intend(intent("k2")), return_exceptions=True)
+    assert [type(r) for r in results] == [StoreError, type(None)]
+
+
+async def test_a_lock_held_elsewhere_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
+    store = await Store.open(sqlite_url)
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.ensure_future(store.intend(intent("k1")))
+    assert await store.calls_of("r1") == [], "readers go on"
+    assert not waiting.done()
+    other.execute("COMMIT")
+    await asyncio.wait_for(waiting, 30)
+    other.close()
+    await store.aclose()
+
+
+# -- migrations --------------------------------------------------------------------------------------------------------
+
+
+async def test_migrating_twice_is_a_noop(opened: Opener, url: str) -> None:
+    first = await opened()
+    second = await opened()
+    assert first.secret == second.secret
+    with second.read() as connection:
+        names = connection.execute(select(migration.c.name)).scalars().all()
+    assert names == [step.__name__ for step in migrations.MIGRATIONS]
+
+
+async def test_a_store_of_a_newer_version_is_refused_and_left_alone(url: str) -> None:
+    store = await Store.open(url)
+    with store._writing.begin() as connection:
+        connection.execute(migration.insert().values(name="m999_from_tomorrow", applied_at=1.0))
+    await store.aclose()
+    with pytest.raises(StoreTooNew, match="m999_from_tomorrow") as refused:
+        await Store.open(url)
+    assert refused.value.exit_code == 2
+
+
+async def test_an_older_schema_is_brought_to_the_tables_of_today(store: Store) -> None:
+    with store.read() as connection:
+        found = inspect(connection)
+        for model in migrations._models():
+            expected = {column.name for column in table(model).columns}
+            assert {column["name"] for column in found.get_columns(table(model).name)} == expected
+            assert {i["name"] for i in found.get_indexes(table(model).name) if not i.get("duplicates_constraint")} == {
+                index.name for index in table(model).indexes}
+
+
+def test_processes_may_make_the_same_store_at_once(sqlite_url: str) -> None:
+    script = (
+        "import asyncio, sys; from orchestrator.store.engine import Store\n"
+        "async def main():\n"
+        "    store = await Store.open(sys.argv[1]); print(store.secret.hex()); await store.aclose()\n"
+        "print('ready', flush=True); sys.stdin.readline(); asyncio.run(main())"
+    )
+    command = [sys.executable, "-c", script, sqlite_url]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(set(said)) == 1
+
+
+def test_the_package_of_the_store_is_light() -> None:
+    script = "import sys; import orchestrator.store, orchestrator.store.entries; print('sqlalchemy' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "False"
+
+
+def test_a_writing_engine_makes_its_file_before_it_connects(tmp_path: Path) -> None:
+    writing_engine(locate(f"sqlite:///{tmp_path / 'new.db'}")).dispose()
+    assert (tmp_path / "new.db").exists()
+    assert StepRow.__tablename__ == "step"
