@@ -174,8 +174,8 @@ def _dollars(nano: float | None, places: int = 4) -> str:
 
 
 async def _report(out: Path, console: Console) -> None:
-    from orchestrator.finance.render import render
     from orchestrator.finance.records import ReportQuery
+    from orchestrator.finance.render import render
     from orchestrator.finance.report import build_report
     from orchestrator.store.engine import Store
 

@@ -17,7 +17,8 @@
     └── ModelError                    a call that gave no answer
         ├── ContextOverflow           the request is longer than the model takes; never retried
         ├── RequestRefused            4xx: the request itself is wrong; never retried
-        │   └── AuthRefused           401, 403: the key is wrong
+        │   ├── AuthRefused           401, 403: the key is wrong
+        │   └── AddressRefused        a local model's address that is not local (models/network.py)  exit_code 2
         ├── BadAnswer                 the server's reply is not the protocol: broken JSON, empty choice, other model
         └── Outage                    retried, and what `on_*_outage` decides upon
             ├── RateLimited           429, with `retry_after_s` where the server named it
@@ -163,4 +164,6 @@ class ConnectionLost(Outage):
 
 
 class CircuitOpen(Outage):
-    pass
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **kw: object) -> None:
+        super().__init__(message, **kw)  # type: ignore[arg-type]  # the same keywords as ModelError
+        self.retry_after_s = retry_after_s

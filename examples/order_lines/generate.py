@@ -21,7 +21,18 @@ import vocabulary as v
 HERE = Path(__file__).parent
 SEEDS = {"train": 1_000, "drafts": 2_000, "validator": 3_000, "calibration": 71, "held_out": 72}
 SIZES = {"calibration": 600, "held_out": 1_000}
-TYPO_SHARE = 0.10
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Shares of words with a typo and of lines in capitals."""
+
+    typos: float = 0.05
+    capitals: float = 0.03
+
+
+USUAL = Noise()
+EMPHASIS = Noise(typos=0.10, capitals=0.10)  # for training: what is rare and hard, more often
 
 
 @dataclass(frozen=True)
@@ -32,21 +43,21 @@ class Line:
     answer: dict[str, Any]
 
 
-def lines(rng: random.Random) -> Iterator[Line]:
+def lines(rng: random.Random, noise: Noise = USUAL) -> Iterator[Line]:
     """Order lines without end."""
     while True:
-        yield line(rng)
+        yield line(rng, noise)
 
 
-def training_lines(rng: random.Random) -> Iterator[Line]:
+def training_lines(rng: random.Random, noise: Noise) -> Iterator[Line]:
     """Order lines without end, none of whose texts is in a data file."""
     kept_back = {task["input"]["text"] for name in SIZES for task in tasks(name)}
-    return (drawn for drawn in lines(rng) if drawn.text not in kept_back)
+    return (drawn for drawn in lines(rng, noise) if drawn.text not in kept_back)
 
 
-def line(rng: random.Random) -> Line:
+def line(rng: random.Random, noise: Noise = USUAL) -> Line:
     answer = order(rng)
-    return Line(written(rng, answer), answer)
+    return Line(written(rng, answer, noise), answer)
 
 
 def order(rng: random.Random) -> dict[str, Any]:
@@ -73,9 +84,9 @@ def _cents(rng: random.Random) -> int:
     return whole + rng.choice((0, 0, 50, 25, 95, 99, rng.randint(1, 99)))
 
 
-def written(rng: random.Random, answer: dict[str, Any]) -> str:
+def written(rng: random.Random, answer: dict[str, Any], noise: Noise) -> str:
     """The order as somebody in a hurry types it."""
-    parts = [_goods(rng, answer), *_amounts(rng, answer), *_dates(rng, answer)]
+    parts = [_goods(rng, answer, noise), *_amounts(rng, answer), *_dates(rng, answer)]
     if rng.random() < 0.25:
         rng.shuffle(parts)
     if rng.random() < 0.4:
@@ -87,11 +98,11 @@ def written(rng: random.Random, answer: dict[str, Any]) -> str:
     style = rng.random()
     if style < 0.12:
         return text.lower()
-    return text.upper() if style < 0.15 else text
+    return text.upper() if style < 0.12 + noise.capitals else text
 
 
-def _goods(rng: random.Random, answer: dict[str, Any]) -> str:
-    item, qty = _item(rng, answer["item"]), answer["qty"]
+def _goods(rng: random.Random, answer: dict[str, Any], noise: Noise) -> str:
+    item, qty = _item(rng, answer["item"], noise), answer["qty"]
     draw = rng.random()
     if draw < 0.07:
         old = qty + rng.choice((-1, 1, 2, 5, 10))
@@ -102,21 +113,21 @@ def _goods(rng: random.Random, answer: dict[str, Any]) -> str:
     return rng.choice(v.QTY_BEFORE if draw < 0.75 else v.QTY_AFTER).format(n=qty, item=item)
 
 
-def _item(rng: random.Random, item: str) -> str:
+def _item(rng: random.Random, item: str, noise: Noise) -> str:
     attribute, noun, *size = item.split(" ")
-    attribute = _word(rng, attribute, v.ATTRIBUTES[attribute])
-    noun = _word(rng, noun, v.NOUNS[noun], plural=True)
+    attribute = _word(rng, attribute, v.ATTRIBUTES[attribute], noise)
+    noun = _word(rng, noun, v.NOUNS[noun], noise, plural=True)
     words = [attribute, noun] if rng.random() < 0.6 else [noun, attribute]
     if size:
         words.insert(rng.choice((2, 2, 1, 0)), size[0])
     return " ".join(words)
 
 
-def _word(rng: random.Random, word: str, short: tuple[str, ...], plural: bool = False) -> str:
+def _word(rng: random.Random, word: str, short: tuple[str, ...], noise: Noise, plural: bool = False) -> str:
     draw = rng.random()
     if short and draw < 0.2:
         return rng.choice(short)
-    if draw > 1 - TYPO_SHARE / 2 and len(word) > 3:
+    if draw > 1 - noise.typos and len(word) > 3:
         return typo(rng, word)
     if plural and draw < 0.5:
         return word + ("es" if word.endswith("ch") else "s")

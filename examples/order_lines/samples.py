@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import vocabulary as v
-from generate import Line, compact, training_lines, typo
+from generate import Line, Noise, compact, training_lines, typo
 from notes import Notes, notes_on
 from prompts import check_messages, draft_messages
 from tokens import answer_ids, prompt_ids
@@ -83,11 +83,15 @@ def wrong_fields(value: Any, answer: Answer) -> tuple[str, ...]:
 
 
 def mixed(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, shares: dict[str, float], drafts: list[tuple[Line, Any]]
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+    shares: dict[str, float],
+    drafts: list[tuple[Line, Any]],
+    noise: Noise,
 ) -> Iterator[Sample]:
     """Samples without end; `shares` weighs redo, judge and repair, `drafts` are real ones of the drafter."""
     kinds, weights = list(shares), list(shares.values())
-    source = training_lines(rng)
+    source = training_lines(rng, noise)
     while True:
         kind = rng.choices(kinds, weights)[0]
         if kind == "redo":

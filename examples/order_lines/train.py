@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import tokens
 import torch
 from export import export
-from generate import HERE, SEEDS, Line, training_lines
+from generate import EMPHASIS, HERE, SEEDS, USUAL, Line, Noise, training_lines
 from prompts import draft_messages
 from samples import Sample, mixed
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, rms_norm
@@ -54,14 +55,15 @@ class Recipe:
     seed: int
     batch: int = 64
     bf16: bool = False
+    noise: Noise = USUAL
 
 
 RECIPES = {
     "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
     "validator": Recipe(
         192, 6, 6, 512, 1e-2, 2e-2,
-        ((400, {"redo": 1.0}), (2_400, {"redo": 0.25, "judge": 0.2, "repair": 0.55})),
-        SEEDS["validator"], batch=32, bf16=True,
+        ((400, {"redo": 1.0}), (2_800, {"redo": 0.25, "judge": 0.2, "repair": 0.55})),
+        SEEDS["validator"], batch=32, bf16=True, noise=EMPHASIS,
     ),
 }  # fmt: skip
 
@@ -244,7 +246,7 @@ def parsed(text: str) -> Any:
 def drafts_of(folder: Path, tokenizer: PreTrainedTokenizerFast) -> list[tuple[Line, Any]]:
     """Drafts of the trained drafter: every wrong one three times, and as many right ones."""
     model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    drawn = list(islice(training_lines(random.Random(SEEDS["drafts"])), DRAFTS))
+    drawn = list(islice(training_lines(random.Random(SEEDS["drafts"]), USUAL), DRAFTS))
     pairs = [(d, parsed(text)) for d, text in zip(drawn, answers(model, tokenizer, drawn), strict=True)]
     wrong = [pair for pair in pairs if pair[1] != pair[0].answer]
     right = [pair for pair in pairs if pair[1] == pair[0].answer]
@@ -262,7 +264,8 @@ def main() -> None:
     recipe, tokenizer = RECIPES[args.model], tokens.build()
     drafts = drafts_of(args.out / "drafter", tokenizer) if args.model == "validator" else []
     model = new_model(recipe, tokenizer)
-    fit(model, recipe, lambda rng, shares: mixed(tokenizer, rng, shares, drafts), args.out / f"{args.model}.checkpoint")
+    samples = partial(mixed, tokenizer, drafts=drafts, noise=recipe.noise)
+    fit(model, recipe, samples, args.out / f"{args.model}.checkpoint")
     export(model, tokenizer, args.out / args.model)
 
 

@@ -50,6 +50,13 @@ class Model:
     client: ModelClient
     pool: EndpointPool
     retrying: AsyncRetrying
+    identity: bytes
+    """Stable JSON of what, besides the request, can change an answer (`keys.model_identity`)."""
+
+    def is_called(self, answered: str) -> bool:
+        """Is `answered` this very model? LiteLLM's names lead with a provider, which no provider repeats."""
+        name = self.client.name
+        return answered == name or (self.config.kind == "litellm" and answered == name.partition("/")[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +95,7 @@ class Caller:
 
     def key(self, model: Model, request: Request) -> str:
         """The keyed digest of the canonical request: messages, schema, model, revision, parameters, sample."""
-        return self._store.digest(request_key(model.config.kind, model.client.name, model.client.revision, request))
+        return self._store.digest(request_key(model.identity, request))
 
     def memo_keys(self, run: Run, key: str) -> list[str]:
         """Where a durable answer may be: under its own key where the cache is on, under the run's when it resumed."""
@@ -244,10 +251,10 @@ class Caller:
         if self._book is None:
             return None
         at = datetime.fromtimestamp(self._clock(), UTC)
-        own = self._book.entry(answered, at)
-        if own is None and model.config.price and answered == model.client.name:
-            own = self._book.entry(model.config.price, at)
-        return own
+        names = [answered]
+        if model.is_called(answered):
+            names += [model.client.name, *([model.config.price] if model.config.price else [])]
+        return next((entry for name in names if (entry := self._book.entry(name, at)) is not None), None)
 
     def _intent(
         self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, attempt: int, endpoint: str,

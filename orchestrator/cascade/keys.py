@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from orchestrator.canonical import stable
+from orchestrator.config.pipeline import ModelConfig
+from orchestrator.config.secrets import written
 from orchestrator.records import Request, Usage
 
 TOKENS_OVERHEAD = 64
 """Tokens a chat template may add around the messages, beyond one token a byte of the rendered request."""
 
 
-def request_key(kind: str, model: str, revision: str | None, request: Request) -> bytes:
-    """Stable JSON of all that can change the answer, and nothing that can't (endpoint, time-out, retries)."""
+_ADDRESSING = frozenset({"api_key", "api_base", "base_url", "timeout", "organization"})
+
+
+def model_identity(name: str, revision: str | None, config: ModelConfig) -> bytes:
+    """What of a model can change its answers: not its endpoints, time-outs, limits or keys."""
+    passed = {k: v for k, v in written(config.litellm_params).items() if k not in _ADDRESSING}
     return stable({
-        "kind": kind,
-        "model": model,
-        "revision": revision,
-        "messages": list(request.messages),
+        "kind": config.kind, "model": name, "revision": revision, "extra_body": written(config.extra_body),
+        "litellm_params": passed, "structured": config.structured,
+    })
+
+
+def request_key(identity: bytes, request: Request) -> bytes:
+    """Stable JSON of all that can change the answer, and nothing that can't."""
+    return identity + stable({
+        "messages": request.messages,
         "schema": request.schema,
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
@@ -23,8 +34,8 @@ def request_key(kind: str, model: str, revision: str | None, request: Request) -
         "sample": request.sample,
         "logprobs": request.logprobs,
         "thinking": request.thinking,
-        "stop": list(request.stop),
-        "extra": dict(request.extra),
+        "stop": request.stop,
+        "extra": request.extra,
     })
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.calls import Caller, Model
 from orchestrator.cascade.compare import Compare, compile_compare
+from orchestrator.cascade.keys import model_identity
 from orchestrator.cascade.plugins import load_callable
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
@@ -185,6 +186,7 @@ def _model(loaded: LoadedPipeline, name: str, replaced: ModelClient | None) -> M
     return Model(
         alias=name, config=config, client=client, pool=EndpointPool(gates),
         retrying=retrying(retries=config.retries, deadline_s=config.deadline),
+        identity=model_identity(client.name, client.revision, config),
     )
 
 

@@ -219,11 +219,10 @@ class EndpointPool:
 
 
 def circuit_open(endpoint: str, seconds_left: float) -> CircuitOpen:
-    error = CircuitOpen(
-        f"{endpoint} failed too often: not asked for another {seconds_left:.1f} s", sent=False, endpoint=endpoint,
+    return CircuitOpen(
+        f"{endpoint} failed too often: not asked for another {seconds_left:.1f} s", retry_after_s=seconds_left,
+        sent=False, endpoint=endpoint,
     )
-    error.retry_after_s = seconds_left  # type: ignore[attr-defined]  # what retry_wait honours
-    return error
 
 
 def should_retry(error: BaseException) -> bool:

@@ -28,6 +28,7 @@ READER_PRAGMAS = ("PRAGMA query_only=ON",)
 WRITER_PRAGMAS = (
     "PRAGMA secure_delete=ON",  # erased content leaves no bytes behind in free pages
     "PRAGMA cache_size=-16000",
+    "PRAGMA wal_autocheckpoint=4000",  # pages: a page written often is copied into the file once
     "PRAGMA journal_size_limit=67108864",
 )
 _CONNECT = {"check_same_thread": False, "timeout": LOCK_PATIENCE_S}
