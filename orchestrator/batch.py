@@ -92,7 +92,7 @@ def run_file(options: RunOptions) -> RunSummary:
 async def arun_file(options: RunOptions) -> RunSummary:
     """`run_file` inside an event loop."""
     started = time.perf_counter()
-    size = measure(options.tasks)
+    size = measure(options.tasks, options.limit)
     pipeline = Pipeline.load(options.pipeline, store=options.store, mode=options.mode, in_file=True)
     summary = RunSummary(out=options.out)
     async with pipeline:
@@ -102,9 +102,8 @@ async def arun_file(options: RunOptions) -> RunSummary:
         summary.worst_case = worst_case(size, rt)
         _ask(options, summary.worst_case, rt)
         await pipeline.take_up_spot_checks()
-        total = size.lines if options.limit is None else min(size.lines, options.limit)
         with contextlib.ExitStack() as files:
-            await _run(options, pipeline, rt, summary, files, total)
+            await _run(options, pipeline, rt, summary, files, size.lines)
     summary.seconds = time.perf_counter() - started
     return summary
 

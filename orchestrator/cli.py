@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -40,6 +41,8 @@ for command in (
 
 def main() -> None:
     """Entry point of the `orchestrator` script and of `python -m orchestrator`."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the installed script finds `allow_imports` modules as `python -m` does
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -37,7 +37,8 @@ class Column:
     name: str
     right: dict[str, bool] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
-    cost_nano: int | None = 0
+    cost_nano: int | None = None
+    example: str = ""
     seconds: float = 0.0
 
     @property
@@ -73,7 +74,7 @@ async def _demo(out: Path, limit: int | None) -> Path:
     for name, mode in COLUMNS:
         columns[name] = await _column(pipeline, held_out, name, mode, out, console)
     _show(columns, console)
-    await _report(out, console)
+    await _report(out, columns["cascade"].example, console)
     return out
 
 
@@ -132,6 +133,7 @@ async def _column(
                 _count(column, outcome)
                 bar.advance()
             column.seconds = time.perf_counter() - started
+    column.cost_nano = await _spent(store)
     console.print(f"   {name}: {len(tasks)} lines in {column.seconds:.1f} s")
     return column
 
@@ -141,10 +143,22 @@ def _count(column: Column, outcome: Outcome) -> None:
     column.right[outcome.id] = bool(outcome.success)
     if outcome.status == "accepted":
         column.accepted.add(outcome.id)
-    if column.cost_nano is not None:
-        known = all(call.cost is not None for call in outcome.calls)
-        spent = sum(call.cost.nano for call in outcome.calls if call.cost is not None)
-        column.cost_nano = column.cost_nano + spent if known else None
+    elif outcome.status == "repaired":
+        column.example = column.example or outcome.run_id
+
+
+async def _spent(store: Path) -> int | None:
+    """All that the ledger holds of a run, spot checks included; None where a call has no price."""
+    from orchestrator.store.engine import Store
+
+    opened = await Store.open(f"sqlite:///{store}")
+    try:
+        with opened.read() as ledger:
+            rows = ledger.exec_driver_sql("SELECT count(*), count(cost_nano), coalesce(sum(cost_nano), 0) FROM call")
+            calls, priced, nano = rows.one()
+    finally:
+        await opened.aclose()
+    return int(nano) if calls == priced else None
 
 
 def _show(columns: dict[str, Column], console: Console) -> None:
@@ -173,7 +187,7 @@ def _dollars(nano: float | None, places: int = 4) -> str:
     return "unknown" if nano is None else f"{nano / 1e9:.{places}f}"
 
 
-async def _report(out: Path, console: Console) -> None:
+async def _report(out: Path, example: str, console: Console) -> None:
     from orchestrator.finance.records import ReportQuery
     from orchestrator.finance.render import render
     from orchestrator.finance.report import build_report
@@ -188,5 +202,5 @@ async def _report(out: Path, console: Console) -> None:
     console.print(render(report, "table"), markup=False, soft_wrap=True)
     for kind in ("json", "csv"):
         (out / f"report.{kind}").write_text(render(report, kind), encoding="utf-8")
-    console.print(f"\nReport files: {out / 'report.json'}, {out / 'report.csv'}. Look into one run: "
-                  f"orchestrator explain RUN_ID --store sqlite:///{out}/orchestrator.db", soft_wrap=True)
+    console.print(f"\nReport files: {out / 'report.json'}, {out / 'report.csv'}. Look into a run that was repaired: "
+                  f"orchestrator explain {example} --store sqlite:///{out}/orchestrator.db", soft_wrap=True)

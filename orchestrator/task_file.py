@@ -14,6 +14,7 @@ from orchestrator.errors import InputError, OrchestratorError, TaskError
 from orchestrator.pipeline import as_task
 from orchestrator.records import Task
 
+LONGEST = 1 << 20
 READ_MARGIN = 2
 """A line may be this many times `limits.task_bytes` long before it is not even read whole."""
 
@@ -40,14 +41,17 @@ class Size:
     size_bytes: int
 
 
-def measure(path: Path) -> Size:
-    """Count without parsing. Raises InputError where the file can't be read."""
+def measure(path: Path, limit: int | None = None) -> Size:
+    """Count the first `limit` lines (None: all) without parsing. Raises InputError where the file can't be read."""
     lines = size = 0
-    for _, raw in _raw_lines(path, 1 << 20):
+    header = 1 if path.suffix.lower() == ".csv" else 0
+    for _, raw in _raw_lines(path, LONGEST):
+        if limit is not None and lines >= limit + header:
+            break
         if raw is None or raw.strip():
             lines += 1
-            size += len(raw) if raw is not None else 1 << 20
-    return Size(lines=lines - (1 if path.suffix == ".csv" and lines else 0), size_bytes=size)
+            size += len(raw) if raw is not None else LONGEST
+    return Size(lines=max(0, lines - header), size_bytes=size)
 
 
 def read(path: Path, *, task_bytes: int, schema: Mapping[str, Any] | None) -> Iterator[Line]:
@@ -114,8 +118,9 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _csv(path: Path, task_bytes: int, schema: Mapping[str, Any] | None) -> Iterator[Line]:
-    """Columns `id`, `meta.NAME`, `expected` or `expected.NAME`; every other column is a field of the input."""
-    types = (schema or {}).get("properties", {}).get("input", {}).get("properties", {})
+    """Columns `id`, `meta.NAME`, `expected` or `expected.NAME`; any other, NAME or `input.NAME`, is the input's."""
+    parts = (schema or {}).get("properties", {})
+    types = {name: parts.get(name, {}).get("properties", {}) for name in ("input", "meta")}
     csv.field_size_limit(max(task_bytes, 1000))
     with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
@@ -130,7 +135,7 @@ def _csv(path: Path, task_bytes: int, schema: Mapping[str, Any] | None) -> Itera
             yield _csv_line(rows.line_num, row, types)
 
 
-def _csv_line(number: int, row: Mapping[str | None, Any], types: Mapping[str, Any]) -> Line:
+def _csv_line(number: int, row: Mapping[str | None, Any], types: Mapping[str, Mapping[str, Any]]) -> Line:
     text = ",".join(str(v) for v in row.values())[:2000].encode("utf-8", "replace").decode()
     try:
         if None in row or any(v is None for v in row.values()):
@@ -141,7 +146,7 @@ def _csv_line(number: int, row: Mapping[str | None, Any], types: Mapping[str, An
     return Line(number=number, task=task, text=text)
 
 
-def _csv_task(row: dict[str, str], types: Mapping[str, Any]) -> Task:
+def _csv_task(row: dict[str, str], types: Mapping[str, Mapping[str, Any]]) -> Task:
     for name, value in row.items():
         if any("\udc80" <= c <= "\udcff" for c in value):
             raise TaskError(f"column {name!r} is not UTF-8")
@@ -153,13 +158,14 @@ def _csv_task(row: dict[str, str], types: Mapping[str, Any]) -> Task:
             given["id"] = value or None
         elif head == "meta" and rest:
             if value:
-                given["meta"][rest] = _typed(value, {})
+                given["meta"][rest] = _typed(value, types["meta"].get(rest, {}))
         elif name == "expected":
             expected = _typed(value, {}) if value else None
         elif head == "expected" and rest:
             expected = {**(expected or {}), rest: _typed(value, {})}
         else:
-            given["input"][name] = _typed(value, types.get(name, {"type": "string"}))
+            field = rest if head == "input" and rest else name
+            given["input"][field] = _typed(value, types["input"].get(field, {"type": "string"}))
     return as_task({**given, "expected": expected})
 
 

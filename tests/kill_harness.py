@@ -23,6 +23,8 @@ from typing import Any
 from tests.pipelines import POLICY, write_pipeline, write_tasks
 
 LATENCY_MS = 4
+SIBLINGS = """SELECT count(*) FROM call WHERE state = 'unsettled' AND run_id IN
+    (SELECT run_id FROM run WHERE owner_id IN (SELECT owner_id FROM owner WHERE pid <> ?))"""
 UNDER_WAY = 1500
 """Bytes of the provider's log that say a run is past its probes and asking for drafts."""
 CHECKED = {"name": "checked", "when": 'task.input.text.endsWith("7")', "then": "escalate"}
@@ -113,9 +115,7 @@ def kill_one_of_four(folder: Path, *, tasks: int, seed: int = 0) -> Account:
         _, status = os.waitpid(children[0], 0)
         for child in children[1:]:
             _finish(child)
-        touched = _count(folder, "SELECT count(*) FROM call WHERE state = 'unsettled' AND run_id IN "
-                                 "(SELECT run_id FROM run WHERE owner_id IN (SELECT owner_id FROM owner WHERE pid <> ?))",
-                         children[0])
+        touched = _count(folder, SIBLINGS, children[0])
         _finish(_fork(pipeline, files[0], folder))
         outs = [file.with_suffix(".out.jsonl") for file in files]
         account = _account(folder, provider, int(os.WIFSIGNALED(status)), outs)
@@ -145,7 +145,7 @@ def _fork(pipeline: Path, file: Path, folder: Path) -> int:
             concurrency=32, yes=True,
         ))
         code = summary.exit_code
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a forked child must never return into the harness
         import traceback
 
         traceback.print_exc()

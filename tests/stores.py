@@ -90,7 +90,7 @@ async def run_to_the_end(store: Store, run_id: str = "r1", *, memo_key: str | No
     """A run with one call, from claim to outcome."""
     call_id = f"k of {run_id}"
     await store.claim([claim(run_id, tenant=fields.get("tenant", ""))])
-    await store.intend(intent(call_id, run_id))
+    await store.intend(intent(call_id, run_id, budgets=fields.pop("budgets", ())))
     keep = kept(memo_key or f"q of {run_id}", tenant=fields.get("tenant", ""))
     await store.settle(settlement(call_id, keep=keep))
     await store.finish([ended(run_id, **fields)])

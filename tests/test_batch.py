@@ -39,7 +39,8 @@ async def test_a_file_is_run_and_each_line_of_out_is_an_outcome(tmp_path: Path) 
     summary = await run(tmp_path)
     out = lines(tmp_path / "out.jsonl")
     assert (summary.tasks, summary.exit_code, len(out)) == (30, 0, 30)
-    assert {"id", "run_id", "status", "value", "success", "success_source", "decision", "cost_usd", "calls"} <= set(out[0])
+    promised = {"id", "run_id", "status", "value", "success", "success_source", "decision", "cost_usd", "calls"}
+    assert promised <= set(out[0])
     assert isinstance(out[0]["cost_usd"], float)
     assert (tmp_path / "out.jsonl").stat().st_mode & 0o077 == 0
 
@@ -89,7 +90,8 @@ async def test_bad_lines_are_rejected_with_their_number_and_stop_nothing(tmp_pat
 
 
 async def test_csv_columns_become_input_meta_and_expected(tmp_path: Path) -> None:
-    (tmp_path / "tasks.csv").write_text('id,text,meta.amount,expected.label\nc1,"hello, you",12.5,a\nc2,second,,b\nc3,x\n')
+    rows = ["id,text,meta.amount,expected.label", 'c1,"hello, you",12.5,a', "c2,second,,b", "c3,x"]
+    (tmp_path / "tasks.csv").write_text("\n".join(rows) + "\n")
     summary = await run(tmp_path, tasks=tmp_path / "tasks.csv")
     out = {o["id"]: o for o in lines(tmp_path / "out.jsonl")}
     assert set(out) == {"c1", "c2"}

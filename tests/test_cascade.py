@@ -28,7 +28,9 @@ def models(draft: Any, verdict: Any = (), **options: Any) -> dict[str, ScriptedM
     }
 
 
-async def run_one(folder: Path, clients: dict[str, ScriptedModel], task: Task | None = None, **settings: Any) -> Outcome:
+async def run_one(
+    folder: Path, clients: dict[str, ScriptedModel], task: Task | None = None, **settings: Any
+) -> Outcome:
     path = write_pipeline(folder / "p", **settings)
     async with Pipeline.load(path, store="memory:", clients=clients) as pipeline:
         return await pipeline.arun(task or Task(id="t", input={"text": "x"}))
@@ -212,7 +214,8 @@ async def test_the_result_of_a_task_is_the_same_in_any_group(tmp_path: Path) -> 
 async def test_a_task_that_cannot_be_rendered_fails_alone(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path / "p")
     clients = {"drafter": ScriptedModel(lambda _: A), "validator": ScriptedModel([])}
-    tasks = [Task(id="good", input={"text": "x"}), Task(id="bad", input={"other": 1}), Task(id="ok", input={"text": "y"})]
+    given = {"good": {"text": "x"}, "bad": {"other": 1}, "ok": {"text": "y"}}
+    tasks = [Task(id=name, input=body) for name, body in given.items()]
     async with Pipeline.load(path, store="memory:", clients=clients) as pipeline:
         found = {o.id: o.status async for o in pipeline.amap(tasks)}
     assert found == {"good": "accepted", "bad": "failed", "ok": "accepted"}

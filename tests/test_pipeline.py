@@ -21,14 +21,16 @@ CACHED = {"cache": {"ttl": "1h"}}
 
 
 def both(draft: Any, verdict: Any = (), **options: Any) -> dict[str, ScriptedModel]:
-    return {"drafter": ScriptedModel(draft, name="drafter", **options), "validator": ScriptedModel(verdict, name="validator")}
+    validator = ScriptedModel(verdict, name="validator")
+    return {"drafter": ScriptedModel(draft, name="drafter", **options), "validator": validator}
 
 
 def test_the_synchronous_face_runs_maps_and_records(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path / "p")
     with Pipeline.load(path, store=f"sqlite:///{tmp_path}/s.db", clients=both(lambda _: A)) as pipeline:
         outcome = pipeline.run(Task(id="t1", input={"text": "x"}))
-        ids = {o.id for o in pipeline.map([{"id": f"m{i}", "input": {"text": str(i)}} for i in range(10)], concurrency=4)}
+        tasks = [{"id": f"m{i}", "input": {"text": str(i)}} for i in range(10)]
+        ids = {o.id for o in pipeline.map(tasks, concurrency=4)}
         pipeline.record_outcome(outcome.run_id, success=False, reason="customer corrected it")
         again = pipeline.run(Task(id="t1", input={"text": "x"}))
     assert outcome.value == A
@@ -238,7 +240,8 @@ async def test_it_is_a_node_in_the_callers_own_graph(tmp_path: Path, sync: bool)
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.graph import END, START, StateGraph
 
-    pipeline = Pipeline.load(write_pipeline(tmp_path / "p"), store=f"sqlite:///{tmp_path}/s.db", clients=both(lambda _: A))
+    path = write_pipeline(tmp_path / "p")
+    pipeline = Pipeline.load(path, store=f"sqlite:///{tmp_path}/s.db", clients=both(lambda _: A))
     graph: Any = StateGraph(Mail)
     graph.add_node("label", pipeline.as_node(input="ticket", output="reply"))
     graph.add_edge(START, "label")

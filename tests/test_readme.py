@@ -100,7 +100,7 @@ def _as_script(page: Path) -> str:
     return script
 
 
-# -- YAML and JSON -----------------------------------------------------------------------------------------------------
+# -- YAML --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("block", of_kind("yaml"))
@@ -154,12 +154,6 @@ def _within(block: Block, *, step: dict[str, Any] | None = None, model: dict[str
     whole["steps"][0].update(step or {})
     whole["models"]["drafter"].update(model or {})
     return parse_yaml(json.dumps(whole), block.page)
-
-
-@pytest.mark.parametrize("block", of_kind("json", "jsonl"))
-def test_a_json_block_is_json(block: Block) -> None:
-    for text in block.text.splitlines() if block.kind == "jsonl" else [block.text]:
-        json.loads(text)
 
 
 # -- command lines -----------------------------------------------------------------------------------------------------

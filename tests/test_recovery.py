@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from orchestrator.store.engine import Store
+from orchestrator.store.engine import Store, pulse
 from orchestrator.store.entries import Recovered
 from orchestrator.store.leases import RECOVERED, host, process_started
 from orchestrator.store.statements import table
@@ -123,9 +123,7 @@ async def test_an_owner_taken_for_dead_is_recovered_again_after_it_returned(open
     theirs, ours = await opened(lease_s=30.0), await opened()
     clock.now += 31
     assert (await ours.recover()).owners == 1
-    from orchestrator.store.leases import beat
-
-    await theirs._write(beat)  # the pulse of its writer
+    await theirs._write(pulse)
     await theirs.intend(intent("k1"))
     assert await ours.recover() == Recovered(owners=0, calls=0)
     clock.now += 31

@@ -11,7 +11,7 @@ from orchestrator.errors import InputError
 from orchestrator.records import Money
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import HandOffEntry, SpotCheckEntry, StepEntry
-from tests.stores import Clock, claim, ended, intent, kept, run_to_the_end, settlement, usd
+from tests.stores import Clock, Opener, claim, ended, intent, kept, run_to_the_end, settlement, usd
 
 pytest_plugins = ("tests.store_fixtures",)
 HANDED_OFF: dict[str, Any] = {
@@ -166,3 +166,11 @@ async def test_evicting_a_run_says_how_many_answers_went(store: Store) -> None:
     await run_to_the_end(store)
     assert await store.evict("r1") == 1
     assert await store.evict("r1") == 0
+
+
+async def test_opening_a_store_sweeps_it(opened: Opener, clock: Clock) -> None:
+    store = await opened()
+    await run_to_the_end(store, keep_until=clock.now + 10)
+    clock.now += 11
+    other = await opened()
+    assert "value" not in await contents(other)

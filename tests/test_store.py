@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from orchestrator.errors import InputError, StoreError
+from orchestrator.errors import StoreError
 from orchestrator.records import Answer, Money, TokenLogprobs, Usage
 from orchestrator.store.answers import pack, unpack
 from orchestrator.store.engine import Store
-from orchestrator.store.entries import HandOffEntry, SpotCheckEntry, StepEntry
+from orchestrator.store.entries import StepEntry
 from orchestrator.store.statements import table
 from orchestrator.store.tables import Config
 from tests.stores import (
@@ -249,11 +249,6 @@ async def test_a_run_has_one_outcome_and_a_second_is_reported(opened: Opener) ->
     assert [event.kind for event in await store.events("p")] == ["second_outcome", "second_outcome"]
 
 
-async def test_feedback_for_a_run_nobody_knows_is_refused(store: Store) -> None:
-    with pytest.raises(InputError, match="no run 'r404'"):
-        await store.record_feedback("r404", success=True)
-
-
 async def test_the_escalation_share_counts_one_pipeline_since_a_time(store: Store) -> None:
     await store.claim([claim(f"r{i}", pipeline="q" if i == 4 else "p") for i in range(5)])
     await store.finish([
@@ -269,36 +264,3 @@ async def test_events_come_latest_first(store: Store, clock: Clock) -> None:
         clock.now += 1
     assert [e.kind for e in await store.events("p")] == ["second", "first"]
     assert await store.events("q") == []
-
-
-async def test_a_hand_off_is_listed_until_a_person_resolves_it(store: Store) -> None:
-    await run_to_the_end(store, status="handed_off", success=False, success_source="status",
-                         handoff=HandOffEntry(step="extract", reason="no budget"))
-    assert [(h.run_id, h.reason, h.contents["task"]) for h in await store.handoffs()] == [
-        ("r1", "no budget", {"text": "two blue widgets"})]
-    await store.resolve_handoff("r1", value={"colour": "red"}, success=True, reason="by hand")
-    assert await store.handoffs() == []
-    assert len(await store.handoffs(open_only=False)) == 1
-    stored = await store.stored_outcome("r1")
-    assert stored is not None
-    assert (stored.value, stored.success, stored.success_source) == ({"colour": "red"}, True, "feedback")
-    with pytest.raises(InputError, match="resolved already"):
-        await store.resolve_handoff("r1", value=None, success=False)
-    with pytest.raises(InputError, match="never handed off"):
-        await store.resolve_handoff("r2", value=None, success=False)
-
-
-async def test_a_spot_check_waits_for_its_owner_and_then_for_anyone(opened: Opener, clock: Clock) -> None:
-    ours, theirs = await opened(lease_s=7200.0), await opened(lease_s=30.0)
-    await run_to_the_end(theirs, spot_checks=(SpotCheckEntry(step="extract", propensity=0.02),))
-    assert await ours.pending_spot_checks("p") == []
-    clock.now += 31
-    taken = await ours.pending_spot_checks("p")
-    assert [(c.run_id, c.step, c.propensity) for c in taken] == [("r1", "extract", 0.02)]
-    assert taken[0].contents["task"] == {"text": "two blue widgets"}
-    for right in (False, True):
-        await ours.settle_spot_check("r1", "extract", draft_ok=right)
-    stored = await ours.stored_outcome("r1")
-    assert stored is not None
-    assert (stored.success, stored.success_source) == (False, "spot_check")
-    assert await ours.pending_spot_checks("p") == []

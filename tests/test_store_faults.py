@@ -10,20 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import event
 
-from orchestrator.errors import StoreError, StoreTooNew
-from orchestrator.store import migrations
-from orchestrator.store.connect import locate, writing_engine
-from orchestrator.store.engine import Store
-from orchestrator.store.statements import table
-from orchestrator.store.tables import Migration, StepRow
-from tests.stores import Opener, intent, run_to_the_end, settlement
+from orchestrator.errors import StoreError
+from orchestrator.store import leases
+from orchestrator.store.connect import locate
+from orchestrator.store.engine import Store, pulse
+from orchestrator.store.entries import HandOffEntry, SpotCheckEntry
+from orchestrator.store.writer import alone
+from tests.stores import claim, intent, line, run_to_the_end, settlement
 
 pytest_plugins = ("tests.store_fixtures",)
-migration = table(Migration)
+HAND_OFF = HandOffEntry(step="extract", reason="no budget")
+SPOT_CHECKS = (SpotCheckEntry(step="extract", propensity=0.1),)
 
 
 def set_most_pages(store: Store, pages: int) -> None:
@@ -204,65 +206,36 @@ async def test_a_lock_held_elsewhere_is_waited_for(sqlite_url: str, tmp_path: Pa
     await store.aclose()
 
 
-# -- migrations --------------------------------------------------------------------------------------------------------
-
-
-async def test_migrating_twice_is_a_noop(opened: Opener, url: str) -> None:
-    first = await opened()
-    second = await opened()
-    assert first.secret == second.secret
-    with second.read() as connection:
-        names = connection.execute(select(migration.c.name)).scalars().all()
-    assert names == [step.__name__ for step in migrations.MIGRATIONS]
-
-
-async def test_a_store_of_a_newer_version_is_refused_and_left_alone(url: str) -> None:
-    store = await Store.open(url)
-    with store._writing.begin() as connection:
-        connection.execute(migration.insert().values(name="m999_from_tomorrow", applied_at=1.0))
+async def test_no_everyday_statement_reads_a_whole_table(sqlite_url: str) -> None:
+    """Neither per task nor every ten seconds: the ledger grows for ever. Budgets are few, and may be read."""
+    store = await Store.open(sqlite_url)
+    said: dict[str, Any] = {}
+    for engine in (store._writing, store.engine):
+        event.listen(engine, "before_cursor_execute", lambda c, _, statement, values, *more: said.update(
+            {statement: values[0] if isinstance(values, list) else values}))
+    await run_to_the_end(store, budgets=(line(100), line(100, "task:r1")), spot_checks=SPOT_CHECKS, handoff=HAND_OFF)
+    await run_to_the_end(store, "r2", keep_until=0)
+    await store.claim([claim("r1")])
+    await store.recall([("", "q of r1")])
+    await store.pending_spot_checks("p")
+    await store.settle_spot_check("r1", "extract", draft_ok=False)
+    await store.resolve_handoff("r1", value=1, success=False)
+    await store.escalation_share("p", 0.0)
+    await store._write(pulse)
+    await store.forget(run_ids=["r2"])
+    await store._write(alone(leases.leave))
+    plans = sqlite3.connect(store.place.path)  # type: ignore[arg-type]  # a file, as the URL says
+    read = {
+        row[3]: statement for statement, values in said.items() if statement.startswith(("SELECT", "UPDATE", "DELETE"))
+        for row in plans.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+    }
+    plans.close()
+    assert len(said) > 40
+    whole = {plan: read[plan] for plan in read if plan.startswith("SCAN ") and "INDEX" not in plan}
+    assert {plan for plan in whole if plan not in ("SCAN budget", "SCAN owner", "SCAN setting")} == set(), whole
     await store.aclose()
-    with pytest.raises(StoreTooNew, match="m999_from_tomorrow") as refused:
-        await Store.open(url)
-    assert refused.value.exit_code == 2
-
-
-async def test_an_older_schema_is_brought_to_the_tables_of_today(store: Store) -> None:
-    with store.read() as connection:
-        found = inspect(connection)
-        for model in migrations._models():
-            expected = {column.name for column in table(model).columns}
-            assert {column["name"] for column in found.get_columns(table(model).name)} == expected
-            assert {i["name"] for i in found.get_indexes(table(model).name) if not i.get("duplicates_constraint")} == {
-                index.name for index in table(model).indexes}
-
-
-def test_processes_may_make_the_same_store_at_once(sqlite_url: str) -> None:
-    script = (
-        "import asyncio, sys; from orchestrator.store.engine import Store\n"
-        "async def main():\n"
-        "    store = await Store.open(sys.argv[1]); print(store.secret.hex()); await store.aclose()\n"
-        "print('ready', flush=True); sys.stdin.readline(); asyncio.run(main())"
-    )
-    command = [sys.executable, "-c", script, sqlite_url]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=60)[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4
-    assert len(set(said)) == 1
 
 
 def test_the_package_of_the_store_is_light() -> None:
     script = "import sys; import orchestrator.store, orchestrator.store.entries; print('sqlalchemy' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "False"
-
-
-def test_a_writing_engine_makes_its_file_before_it_connects(tmp_path: Path) -> None:
-    writing_engine(locate(f"sqlite:///{tmp_path / 'new.db'}")).dispose()
-    assert (tmp_path / "new.db").exists()
-    assert StepRow.__tablename__ == "step"

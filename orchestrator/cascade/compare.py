@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.canonical import canonical_nfc, nfc
-from orchestrator.cascade.plugins import load_callable, source_digest
+from orchestrator.config.plugins import load_callable, source_digest
 from orchestrator.errors import ConfigError
 
 TOLERANCE = 1e-9

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from orchestrator.cascade.plugins import load_callable
+from orchestrator.config.plugins import load_callable
 from orchestrator.config.policy import AfterRule, BeforeRule
 from orchestrator.errors import ConfigError, ExpressionError
 from orchestrator.expressions import Expression, compile_expression

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cascade.calls import Caller, Model
 from orchestrator.cascade.compare import Compare, compile_compare
 from orchestrator.cascade.keys import model_identity
-from orchestrator.cascade.plugins import load_callable
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals
 from orchestrator.config.fingerprint import fingerprint_digest, step_fingerprint
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json, model_target
 from orchestrator.config.pipeline import PipelineConfig, StepConfig
+from orchestrator.config.plugins import load_callable
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_for
 from orchestrator.models.limits import EndpointGate, EndpointPool, retrying

@@ -39,7 +39,7 @@ def check_expressions(checked: Checked) -> Iterator[Finding]:
 def check_callables(checked: Checked) -> Iterator[Finding]:
     """`compare:` and guards: what they import is allowed, and there."""
     from orchestrator.cascade.compare import compile_compare
-    from orchestrator.cascade.plugins import load_callable
+    from orchestrator.config.plugins import load_callable
 
     allow = checked.loaded.config.allow_imports
     found: list[Finding] = []

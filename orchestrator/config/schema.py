@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from orchestrator.config.document import read_json
+from orchestrator.config.plugins import load_callable
 from orchestrator.errors import ConfigError
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -32,17 +32,7 @@ def read_schema(path: Path) -> dict[str, Any]:
 
 def imported_schema(reference: str, allow_imports: Sequence[str]) -> dict[str, Any]:
     """The JSON Schema of a pydantic model, `module:Name`, if `allow_imports` lists its module or a package above it."""
-    module, _, name = reference.partition(":")
-    if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in allow_imports):
-        raise ConfigError(
-            f"{reference!r} would import Python code, and `allow_imports:` does not list it",
-            hint=f"add {module!r} to `allow_imports:` if you trust it",
-        )
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # a user's module may raise anything while it is imported
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{reference!r} can't be imported: {reason}", hint="is it on PYTHONPATH?") from error
+    found: Any = load_callable(reference, allow_imports)
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         raise ConfigError(f"{reference!r} is no pydantic model")
     schema = found.model_json_schema()

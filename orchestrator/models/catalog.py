@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from orchestrator.config.pipeline import ModelConfig
+from orchestrator.config.plugins import load_callable
 from orchestrator.errors import ConfigError, ResidencyError
 from orchestrator.models.client import ModelClient
 
@@ -50,20 +50,11 @@ def _frontier(name: str, config: ModelConfig, target: str, networks: tuple[str, 
 
 
 def _python(name: str, config: ModelConfig, target: str, networks: tuple[str, ...], allow: tuple[str, ...]) -> Any:
-    """`module:callable`, called with the ModelConfig; only where `allow_imports` names it, or its module."""
-    module, _, attribute = target.partition(":")
-    if target not in allow and module not in allow:
-        raise ConfigError(
-            f"model {name!r} uses {target!r}, which `allow_imports:` does not name", key="allow_imports",
-            hint=f"add {target!r} to `allow_imports:` if this code may run",
-        )
-    try:
-        factory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"model {name!r} uses {target!r}, which can't be imported: {error}", key="use") from error
-    client = factory(config)
+    """`module:callable`, called with the ModelConfig; only where `allow_imports` lists its module."""
+    client = load_callable(target, allow)(config)
     if not isinstance(client, ModelClient):
-        raise ConfigError(f"{target!r} gave {type(client).__name__!r}, which is no ModelClient", key="use")
+        given = type(client).__name__
+        raise ConfigError(f"model {name!r}: {target!r} gave {given!r}, which is no ModelClient", key="use")
     return client
 
 

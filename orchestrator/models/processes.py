@@ -10,6 +10,8 @@ from pathlib import Path
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_S = 0.1
+KILL_WAIT_S = 30.0
+"""A killed process still gives back its memory, or waits for a device."""
 
 
 def started_at(pid: int) -> str | None:
@@ -31,15 +33,20 @@ def group_members(group: int) -> list[int]:
 
 def stop_group(group: int, grace_s: float) -> None:
     """SIGTERM to every process of the group, SIGKILL to those left after `grace_s`; return when none is left."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        if not _signalled(group, sent):
+    for sent, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
+        if not _signalled(group, sent) or _ended(group, wait_s):
             return
-        until = time.monotonic() + grace_s
-        while time.monotonic() < until:
-            _reap(group)
-            if not group_members(group):
-                return
-            time.sleep(_POLL_S)
+
+
+def _ended(group: int, wait_s: float) -> bool:
+    until = time.monotonic() + wait_s
+    while True:
+        _reap(group)
+        if not group_members(group):
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_POLL_S)
 
 
 def _signalled(group: int, sent: signal.Signals) -> bool:

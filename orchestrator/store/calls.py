@@ -16,7 +16,7 @@ from orchestrator.records import Call, Money, Usage
 from orchestrator.store import answers, budgets
 from orchestrator.store.entries import CallIntent, CallSettlement
 from orchestrator.store.leases import RECOVERED
-from orchestrator.store.statements import Row, Transaction, chunks, inserting, table, updating
+from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table, updating
 from orchestrator.store.tables import CallRow
 
 _call = table(CallRow)
@@ -29,7 +29,12 @@ _SETTLE = updating(
     "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "currency", "price_version", "provenance",
     "latency_ms", "ended_at", by=["call_id"],
 )
-_OPEN = ("call_id", "run_id", "pipeline", "state", "error", "model", "bound_nano", "bound_currency", "scopes")
+_TO_SETTLE = select(
+    *(_call.c[name] for name in (
+        "call_id", "run_id", "pipeline", "state", "error", "model", "bound_nano", "bound_currency", "scopes",
+    ))
+).where(among(_call.c.call_id)).order_by(_call.c.call_id).with_for_update()
+_OF_RUNS = select(_call).where(among(_call.c.run_id)).order_by(_call.c.started_at, _call.c.call_id)
 
 
 def intend(transaction: Transaction, intents: Sequence[CallIntent]) -> list[OrchestratorError | None]:
@@ -61,14 +66,7 @@ def settle(transaction: Transaction, settlements: Sequence[CallSettlement]) -> l
 
 def _still_open(transaction: Transaction, call_ids: Sequence[str]) -> list[Any]:
     """The calls among `call_ids` that wait for a settlement, locked."""
-    columns = select(*(_call.c[name] for name in _OPEN))
-    rows = [
-        row
-        for some in chunks(call_ids)
-        for row in transaction.execute(
-            columns.where(_call.c.call_id.in_(some)).order_by(_call.c.call_id).with_for_update()
-        )
-    ]
+    rows = [row for some in chunks(call_ids) for row in transaction.execute(_TO_SETTLE, {"among": some})]
     return [row for row in rows if row.state == "intent" or (row.state == "unsettled" and row.error == RECOVERED)]
 
 
@@ -101,8 +99,7 @@ def calls_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[C
     """The calls of each run, in the order they left."""
     calls: dict[str, list[Call]] = {run_id: [] for run_id in run_ids}
     for some in chunks(run_ids):
-        wanted = select(_call).where(_call.c.run_id.in_(some)).order_by(_call.c.started_at, _call.c.call_id)
-        for row in connection.execute(wanted):
+        for row in connection.execute(_OF_RUNS, {"among": some}):
             calls[row.run_id].append(_call_record(row))
     return calls
 

@@ -58,6 +58,14 @@ ORDER: tuple[Flow, ...] = (
 """A run's life. Within one commit an intent comes before its settlement, even where both were queued at once."""
 
 
+def pulse(transaction: Transaction, payloads: Sequence[Any]) -> list[None]:
+    """What each process does for the store when it opens it, and with every renewal of its lease."""
+    leases.renew(transaction)
+    leases.recover(transaction)
+    retention.sweep(transaction)
+    return [None] * len(payloads)
+
+
 class Store:
     """Runs, calls, answers and outcomes, durable before they are reported as such.
 
@@ -80,7 +88,7 @@ class Store:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="orchestrator-reader")
         self._writer = Writer(
             self._connection, name=place.name, owner_id=self.owner_id, clock=clock, lease_s=lease_s, order=ORDER,
-            beat=leases.beat, beat_s=lease_s / 3,
+            beat=pulse, beat_s=lease_s / 3,
         )
         self._writer.start()
 
@@ -92,7 +100,7 @@ class Store:
             with connection.begin():
                 self.secret = migrations.secret(connection)
                 first = Transaction(connection=connection, owner_id=self.owner_id, now=now, lease_s=lease_s)
-                leases.beat(first, [None])
+                pulse(first, [None])
         except BaseException:
             connection.close()
             raise
@@ -246,7 +254,8 @@ class Store:
         return forgotten
 
     async def sweep(self) -> int:
-        """Erase content and answers past their time, a bounded number a commit; returns how many rows."""
+        """Erase content and answers past their time; returns how many rows. The writer does a bounded part of this
+        with each renewal of its lease."""
         total = 0
         while swept := await self._write(_sweep):
             total += swept

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -132,9 +132,3 @@ def leave(transaction: Transaction) -> None:
     """The last act of an owner: nothing of it stays open, and its row goes."""
     unsettle(transaction, transaction.owner_id)
     transaction.execute(_owner.delete().where(_owner.c.owner_id == transaction.owner_id))
-
-
-def beat(transaction: Transaction, payloads: Sequence[Any]) -> list[Recovered]:
-    """Renew the lease and recover what others left: the flow of the writer's pulse."""
-    renew(transaction)
-    return [recover(transaction) for _ in payloads]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, literal, or_, select, tuple_
+from sqlalchemy import and_, exists, func, literal, or_, select, tuple_
 
 from orchestrator.errors import InputError
 from orchestrator.store import answers
@@ -95,7 +95,8 @@ def sweep(transaction: Transaction) -> int:
         c.keep_until.is_not(None), c.keep_until <= transaction.now, ~_waits_for_someone(c.run_id)
     ).limit(SWEEP)
     stale = select(a.tenant, a.memo_key).where(a.expires_at.is_not(None), a.expires_at <= transaction.now).limit(SWEEP)
-    ended = select(b.scope).join(_run, and_(b.scope == "task:" + _run.c.run_id, _run.c.done.is_(True))).where(
+    run_id = func.substr(b.scope, len("task:") + 1)
+    ended = select(b.scope).join(_run, and_(_run.c.run_id == run_id, _run.c.done.is_(True))).where(
         b.scope.startswith("task:"), b.reserved_nano == 0
     ).limit(SWEEP)
     return sum(transaction.execute(statement).rowcount for statement in (

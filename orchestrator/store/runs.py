@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.records import Json
 from orchestrator.store import leases, outcomes
 from orchestrator.store.entries import Claimed, ConfigEntry, RunClaim, StoredRun
-from orchestrator.store.statements import Raced, Transaction, chunks, insert, inserting_new, table, upserting
+from orchestrator.store.statements import Raced, Transaction, among, chunks, insert, inserting_new, table, upserting
 from orchestrator.store.tables import Config, Content, Run
 
 _run, _config = table(Run), table(Config)
 _NEW = inserting_new(
     Run, "run_id", "pipeline", "tenant", "task_key", "task_digest", "config_id", "owner_id", "done", "created_at",
     "tags_json",
+)
+_HOLDING = select(_run).where(
+    _run.c.pipeline == bindparam("of_pipeline"), _run.c.tenant == bindparam("of_tenant"), among(_run.c.task_key)
 )
 _CONTENT = upserting(Content, "run_id", "kind", "tenant", "body", "keep_until")
 
@@ -67,14 +70,11 @@ def _known(transaction: Transaction, claims: Sequence[RunClaim]) -> dict[Key, An
     keys: dict[tuple[str, str], list[str]] = {}
     for one in claims:
         keys.setdefault((one.pipeline, one.tenant), []).append(one.task_key)
-    r = _run.c
     return {
         (row.pipeline, row.tenant, row.task_key): row
         for (pipeline, tenant), task_keys in keys.items()
         for some in chunks(task_keys)
-        for row in transaction.execute(
-            select(_run).where(r.pipeline == pipeline, r.tenant == tenant, r.task_key.in_(some))
-        )
+        for row in transaction.execute(_HOLDING, {"of_pipeline": pipeline, "of_tenant": tenant, "among": some})
     }
 
 

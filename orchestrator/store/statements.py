@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import Connection, Dialect, Executable, Table, bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, Executable, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
 from sqlmodel import SQLModel
@@ -110,6 +110,12 @@ class Transaction:
 
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return cast("CursorResult[Any]", self.connection.execute(statement, parameters))
+
+
+def among(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`column IN (…)`, its values given on execution as {"among": values}: so that the statement around it is built
+    once. Built anew, it costs more than SQLite takes to run it."""
+    return column.in_(bindparam("among", expanding=True))
 
 
 def chunks(values: Sequence[Any], size: int = CHUNK) -> list[Sequence[Any]]:

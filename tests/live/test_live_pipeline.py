@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ import pytest
 
 from orchestrator import Pipeline, Task
 from orchestrator.batch import RunOptions, RunSummary, run_file
-from orchestrator.models import vllm_server
+from orchestrator.models import processes, vllm_server
 from orchestrator.progress import Progress
 from tests.live_drafter import EXAMPLE, ROOT, Live, vllm_pipeline
 
@@ -61,7 +60,7 @@ def test_check_live_exits_3_where_nothing_listens(pipeline_file: Path, live: Liv
 
 
 class KillsTheServer(Progress):
-    """After 20 outcomes: SIGKILL to the whole server, and a new one started beside the run."""
+    """After 20 outcomes: the whole server is killed, and a new one started beside the run."""
 
     def __init__(self, live: Live) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class KillsTheServer(Progress):
         if summary.written >= 20 and self._again.ident is None:
             server = vllm_server.status(self._live.config, state_dir=self._live.state_dir).server
             assert server is not None
-            os.killpg(server.pid, signal.SIGKILL)
+            processes.stop_group(server.pid, grace_s=0.0)
             self._again.start()
 
     def finish(self, summary: RunSummary) -> None:
@@ -84,7 +83,11 @@ class KillsTheServer(Progress):
         self._again.join()
 
     def _up(self) -> None:
-        vllm_server.up(self._live.config, base=EXAMPLE, state_dir=self._live.state_dir, wait_s=600)
+        try:
+            vllm_server.up(self._live.config, base=EXAMPLE, state_dir=self._live.state_dir, wait_s=600)
+        except BaseException:
+            _thread.interrupt_main()  # the run would wait for ever
+            raise
 
 
 def test_a_file_run_waits_while_vllm_is_down_and_goes_on_when_it_is_back(

@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
-from orchestrator.cascade.plugins import load_callable, source_digest
 from orchestrator.cascade.signals.measure import Compiled, Kind, Look, Options, Reading, Setting
+from orchestrator.config.plugins import load_callable, source_digest
 from orchestrator.config.quantities import Seconds
 
 MAX_REASON = 200

@@ -1,0 +1,69 @@
+"""The schema, step by step; and who may open a store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import inspect, select
+
+from orchestrator.errors import StoreTooNew
+from orchestrator.store import migrations
+from orchestrator.store.engine import Store
+from orchestrator.store.statements import table
+from orchestrator.store.tables import Migration
+from tests.stores import Opener
+
+pytest_plugins = ("tests.store_fixtures",)
+migration = table(Migration)
+
+
+async def test_migrating_twice_is_a_noop(opened: Opener, url: str) -> None:
+    first = await opened()
+    second = await opened()
+    assert first.secret == second.secret
+    with second.read() as connection:
+        names = connection.execute(select(migration.c.name)).scalars().all()
+    assert names == [step.__name__ for step in migrations.MIGRATIONS]
+
+
+async def test_a_store_of_a_newer_version_is_refused_and_left_alone(url: str) -> None:
+    store = await Store.open(url)
+    with store._writing.begin() as connection:
+        connection.execute(migration.insert().values(name="m999_from_tomorrow", applied_at=1.0))
+    await store.aclose()
+    with pytest.raises(StoreTooNew, match="m999_from_tomorrow") as refused:
+        await Store.open(url)
+    assert refused.value.exit_code == 2
+
+
+async def test_an_older_schema_is_brought_to_the_tables_of_today(store: Store) -> None:
+    with store.read() as connection:
+        found = inspect(connection)
+        for model in migrations._models():
+            expected = {column.name for column in table(model).columns}
+            assert {column["name"] for column in found.get_columns(table(model).name)} == expected
+            assert {i["name"] for i in found.get_indexes(table(model).name) if not i.get("duplicates_constraint")} == {
+                index.name for index in table(model).indexes}
+
+
+def test_processes_may_make_the_same_store_at_once(sqlite_url: str) -> None:
+    script = (
+        "import asyncio, sys; from orchestrator.store.engine import Store\n"
+        "async def main():\n"
+        "    store = await Store.open(sys.argv[1]); print(store.secret.hex()); await store.aclose()\n"
+        "print('ready', flush=True); sys.stdin.readline(); asyncio.run(main())"
+    )
+    command = [sys.executable, "-c", script, sqlite_url]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(set(said)) == 1
