@@ -10,10 +10,12 @@ regroups them and they enter again where they stopped. **A run's result is the s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langsmith import tracing_context
 
 from orchestrator.cascade import admit, decide, draft, recall, screen, settle, validate, weigh
 from orchestrator.cascade.run import Run, Stage
@@ -47,6 +49,16 @@ class Returned(TypedDict):
 
 class State(Given, Returned):
     pass
+
+
+class Untraced(CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled graph that no environment variable makes trace: tasks would leave that way, local or not.
+    Callbacks that a caller passes on purpose are called as ever."""
+
+    async def astream(self, *given: Any, **named: Any) -> AsyncIterator[Any]:
+        with tracing_context(enabled=False):
+            async for part in super().astream(*given, **named):
+                yield part
 
 
 def assemble(
@@ -84,7 +96,7 @@ def assemble(
             graph.add_node(here, _node(stage, work, index, at_work))
             graph.add_conditional_edges(here, place.next, place.names)
     graph.add_edge("settle", END)
-    return graph.compile(checkpointer=False, name=name)
+    return Untraced(**vars(graph.compile(checkpointer=False, name=name)))
 
 
 def _node(

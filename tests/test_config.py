@@ -67,7 +67,7 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
         (("vllm:tiny", "embedded:weights"), "weights", "'weights' is not there: it resolves to"),
         (("prompt: prompt.md", "when: steps.extract.value == 1"), "when:", "step 'extract' reads itself"),
         (("prompt: prompt.md", "when: steps.other.value == 1"), "when:", "'other', which does not exist"),
-        (("task: task.json", "task: shop:Order"), "task:", "`allow_imports:` does not list it"),
+        (("task: task.json", "task: shop:Order"), "task:", "may not be imported"),
         (("pipeline: small", "pipeline: [small]"), "pipeline:", "(it is ['small'])"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from orchestrator import Pipeline, Task
 from orchestrator.check import check_pipeline
 from tests.loopback import Loopback
-from tests.pipelines import POLICY, dump, write_pipeline, write_tasks
+from tests.pipelines import POLICY, write_pipeline, write_tasks
 from tests.watch import Contact, outside, watched
 
 MODELS = ("drafter", "validator")
@@ -32,6 +32,9 @@ HALF_ESCALATED: dict[str, Any] = {**POLICY, "after": [
     {"name": "odd", "when": 'task.input.text.endsWith("1")', "then": "escalate"},
     {"name": "look", "sample": 1.0, "then": "spot_check"},
 ]}
+CLOSED = {"type": "object", "properties": {"meta": {
+    "type": "object", "properties": {"residency": {"type": "string"}}, "additionalProperties": False,
+}}}
 SDK = """
 import asyncio, sys
 from typing import Any, TypedDict
@@ -59,7 +62,7 @@ asyncio.run(main())
 
 
 def local_pipeline(folder: Path, url: str, **settings: Any) -> Path:
-    model = {"use": "vllm:tiny", "endpoints": [url]}
+    model = {"use": "vllm:tiny", "endpoints": [url], "price": "drafter"}
     return write_pipeline(folder / "p", drafter=model, validator=model, policy=HALF_ESCALATED, residency="local",
                           **settings)
 
@@ -150,12 +153,8 @@ async def test_a_misspelt_residency_field_is_shown_by_check_to_protect_nothing(t
 
 
 async def test_a_closed_schema_refuses_the_misspelt_field_before_anything_is_sent(tmp_path: Path) -> None:
-    schema = {"type": "object", "properties": {"meta": {
-        "type": "object", "properties": {"residency": {"type": "string"}}, "additionalProperties": False,
-    }}}
     async with Loopback(models=MODELS) as home, Loopback(models=MODELS) as away:
         path = per_task(tmp_path, home.url, away.url, task="task.json")
-        dump(path.parent / "task.json", schema)
         async with Pipeline.load(path, store="memory:") as pipeline:
             [refused] = [o async for o in pipeline.amap([{"input": {"text": "x"}, "meta": {"residancy": "local"}}])]
     assert "residancy" in (refused.error or "")
@@ -166,7 +165,7 @@ def per_task(folder: Path, home: str, away: str, **settings: Any) -> Path:
     """high_volume.yaml over a local drafter that is never sure and a validator declared remote."""
     (folder / "p").mkdir(exist_ok=True)
     if "task" in settings:
-        (folder / "p" / "task.json").write_text("{}")
+        (folder / "p" / "task.json").write_text(json.dumps(CLOSED))
     return write_pipeline(
         folder / "p", drafter={"endpoints": [home]}, validator={"endpoints": [away], "location": "remote"},
         step={"policy": str(ROOT / "policies" / "high_volume.yaml"),

@@ -15,7 +15,7 @@ _PATH = re.compile(r"^(?P<module>[A-Za-z]\w*(?:\.[A-Za-z]\w*)*):(?P<name>[A-Za-z
 
 
 def load_callable(path: str, allow_imports: Sequence[str]) -> Callable[..., Any]:
-    """The callable `module:name`, where `allow_imports` holds its module or a package above it.
+    """The callable `module:name`, where `allow_imports` holds it, its module or a package above.
 
     Raises ConfigError where the path is malformed, not allowed, not importable or not callable.
     """
@@ -23,7 +23,9 @@ def load_callable(path: str, allow_imports: Sequence[str]) -> Callable[..., Any]
     if found is None:
         raise ConfigError(f"{path!r} is not an import path: write module:function")
     module, name = found["module"], found["name"]
-    if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in allow_imports):
+    if path not in allow_imports and not any(
+        module == allowed or module.startswith(f"{allowed}.") for allowed in allow_imports
+    ):
         raise ConfigError(
             f"{path!r} may not be imported: `allow_imports` has only {list(allow_imports)!r}",
             hint=f"add {module} to `allow_imports:` of the pipeline, if you trust that code",

@@ -41,7 +41,10 @@ class References:
         """The file that `named` stands for; None where nothing is named. Raises ConfigError where there is none."""
         if named is None:
             return None
-        found = (self._document.path.parent / named).resolve()
+        try:
+            found = (self._document.path.parent / named).resolve()
+        except ValueError as error:  # a NUL, or half of a surrogate pair
+            raise self._error(keys, f"{named!r} can't be a path: {error}") from None
         self.resolved[self._name(keys)] = found
         if must_exist and not found.exists():
             raise self._error(keys, f"{named!r} is not there: it resolves to {found}")

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from orchestrator.records import Answer, Money, TokenLogprobs, Usage
 from orchestrator.store.entries import CacheStats, CallSettlement, StoredAnswer
-from orchestrator.store.statements import Transaction, chunks, table, updating, upserting
+from orchestrator.store.statements import Transaction, among, chunks, table, updating, upserting
 from orchestrator.store.tables import AnswerRow, OutcomeRow, Run
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ _KEEP = upserting(
     AnswerRow, "tenant", "memo_key", "call_id", "run_id", "pipeline", "created_at", "expires_at", "cost_nano",
     "currency", "answer", "signals",
 )
+_a = _answer.c
+_RECALL = select(
+    _a.memo_key, _a.call_id, _a.run_id, _a.expires_at, _a.cost_nano, _a.currency, _a.answer, _a.signals
+).where(_a.tenant == bindparam("of_tenant"), among(_a.memo_key))
 _SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key"])
 _OWN_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key", "run_id"])
 
@@ -59,11 +63,9 @@ def recall(connection: Connection, keys: Sequence[tuple[str, str]], now: float) 
     for tenant, memo_key in keys:
         by_tenant.setdefault(tenant, []).append(memo_key)
     found: dict[tuple[str, str], StoredAnswer] = {}
-    a = _answer.c
-    columns = select(a.memo_key, a.call_id, a.run_id, a.expires_at, a.cost_nano, a.currency, a.answer, a.signals)
     for tenant, wanted in by_tenant.items():
         for some in chunks(wanted):
-            for row in connection.execute(columns.where(a.tenant == tenant, a.memo_key.in_(some))):
+            for row in connection.execute(_RECALL, {"of_tenant": tenant, "among": some}):
                 if row.expires_at is None or row.expires_at > now:
                     found[tenant, row.memo_key] = _stored(row)
     return found

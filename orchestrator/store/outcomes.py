@@ -17,7 +17,7 @@ from orchestrator.records import SERVED, Json
 from orchestrator.store import answers, events, retention
 from orchestrator.store.calls import calls_of, money
 from orchestrator.store.entries import OutcomeEntry, StepEntry, StoredOutcome
-from orchestrator.store.statements import Row, Transaction, chunks, inserting, table, updating, upserting
+from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table, updating, upserting
 from orchestrator.store.success import Known, effective, said
 from orchestrator.store.tables import Content, Feedback, HandOff, OutcomeRow, Run, SpotCheck, StepRow
 
@@ -26,6 +26,17 @@ log = logging.getLogger(__name__)
 _run, _outcome, _step = table(Run), table(OutcomeRow), table(StepRow)
 _feedback, _content = table(Feedback), table(Content)
 
+_DONE_OR_NOT = (
+    select(_run.c.run_id, _run.c.done).where(among(_run.c.run_id)).order_by(_run.c.run_id).with_for_update()
+)
+_OF_RUNS = (
+    select(_outcome, _run.c.source_run_id).join(_run, _run.c.run_id == _outcome.c.run_id)
+    .where(among(_outcome.c.run_id))
+)
+_SOURCES = select(_outcome).where(among(_outcome.c.run_id))
+_LEARNED = select(_feedback).where(among(_feedback.c.run_id))
+_SAID = select(_content.c.run_id, _content.c.kind, _content.c.body).where(among(_content.c.run_id))
+_STEPS = select(_step).where(among(_step.c.run_id)).order_by(_step.c.run_id, _step.c.place)
 _OUTCOME = inserting(
     OutcomeRow, "run_id", "pipeline", "tenant", "config_id", "status", "success", "success_source", "escalated",
     "degraded", "from_cache", "error", "ended_at", "cost_nano", "currency", "saved_nano", "saved_currency", "tags_json",
@@ -64,9 +75,7 @@ def _ended(transaction: Transaction, run_ids: Sequence[str]) -> set[str]:
     return {
         row.run_id
         for some in chunks(sorted(run_ids))
-        for row in transaction.execute(
-            select(_run.c.run_id, _run.c.done).where(_run.c.run_id.in_(some)).order_by(_run.c.run_id).with_for_update()
-        )
+        for row in transaction.execute(_DONE_OR_NOT, {"among": some})
         if row.done
     }
 
@@ -128,10 +137,7 @@ def load(connection: Connection, run_ids: Sequence[str]) -> dict[str, StoredOutc
     """The outcomes of those runs that have one, with steps, calls, content, and what was learned since."""
     loaded: dict[str, StoredOutcome] = {}
     for some in chunks(run_ids):
-        rows = connection.execute(
-            select(_outcome, _run.c.source_run_id).join(_run, _run.c.run_id == _outcome.c.run_id)
-            .where(_outcome.c.run_id.in_(some))
-        ).all()
+        rows = connection.execute(_OF_RUNS, {"among": some}).all()
         known = _known(connection, rows)
         contents = contents_of(connection, some)
         steps, calls = _steps(connection, some), calls_of(connection, some)
@@ -145,10 +151,10 @@ def _known(connection: Connection, rows: Sequence[Any]) -> dict[str, list[Known]
     """What is known of each run's success, and of the runs that cache hits were served from."""
     known: dict[str, list[Known]] = {row.run_id: [_first(row)] for row in rows}
     sources = sorted({row.source_run_id for row in rows if row.source_run_id} - set(known))
-    for row in connection.execute(select(_outcome).where(_outcome.c.run_id.in_(sources))) if sources else ():
+    for row in connection.execute(_SOURCES, {"among": sources}) if sources else ():
         known[row.run_id] = [_first(row)]
     for some in chunks(list(known)):
-        for row in connection.execute(select(_feedback).where(_feedback.c.run_id.in_(some))):
+        for row in connection.execute(_LEARNED, {"among": some}):
             known[row.run_id].append(Known(row.success, said(row.source), row.at))
     return known
 
@@ -168,17 +174,15 @@ def _first(row: Any) -> Known:
 def contents_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, Json]]:
     """What is still kept of each run, by kind."""
     contents: dict[str, dict[str, Json]] = {}
-    c = _content.c
     for some in chunks(run_ids):
-        for row in connection.execute(select(c.run_id, c.kind, c.body).where(c.run_id.in_(some))):
+        for row in connection.execute(_SAID, {"among": some}):
             contents.setdefault(row.run_id, {})[row.kind] = orjson.loads(row.body)
     return contents
 
 
 def _steps(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[StepEntry]]:
     steps: dict[str, list[StepEntry]] = {}
-    wanted = select(_step).where(_step.c.run_id.in_(run_ids)).order_by(_step.c.run_id, _step.c.place)
-    for row in connection.execute(wanted).mappings():
+    for row in connection.execute(_STEPS, {"among": run_ids}).mappings():
         fields = {name: value for name, value in row.items() if name != "place"}
         run_id, features = fields.pop("run_id"), orjson.loads(fields.pop("features_json"))
         steps.setdefault(run_id, []).append(StepEntry(**fields, features=features))

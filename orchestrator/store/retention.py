@@ -13,7 +13,7 @@ from sqlalchemy import and_, exists, func, literal, or_, select, tuple_
 from orchestrator.errors import InputError
 from orchestrator.store import answers
 from orchestrator.store.entries import Forgotten, OutcomeEntry
-from orchestrator.store.statements import Transaction, chunks, table
+from orchestrator.store.statements import Transaction, among, chunks, table
 from orchestrator.store.tables import (
     AnswerRow,
     Budget,
@@ -37,6 +37,8 @@ ERASED = "erased"
 
 _run, _content, _answer, _budget = table(Run), table(Content), table(AnswerRow), table(Budget)
 _hand_off, _spot_check = table(HandOff), table(SpotCheck)
+_OWN_ANSWERS = _answer.delete().where(among(_answer.c.run_id), answers.own_entries())
+_ALL_SAID = _content.delete().where(among(_content.c.run_id))
 
 
 def keeps(transaction: Transaction, entry: OutcomeEntry) -> bool:
@@ -54,7 +56,7 @@ def after_finish(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> N
     _delete_own_answers(transaction, settled)
     gone = [e.run_id for e in entries if not keeps(transaction, e)]
     for some in chunks(gone):
-        transaction.execute(_content.delete().where(_content.c.run_id.in_(some)))
+        transaction.execute(_ALL_SAID, {"among": some})
     over = [e for e in entries if e.keep_until is not None and e.keep_until <= transaction.now]
     waiting = [e.run_id for e in over if _is_open(e)]
     for some in chunks(waiting):
@@ -74,7 +76,7 @@ def after_settling(transaction: Transaction, run_id: str) -> None:
 
 def _delete_own_answers(transaction: Transaction, run_ids: Sequence[str]) -> None:
     for some in chunks(run_ids):
-        transaction.execute(_answer.delete().where(_answer.c.run_id.in_(some), answers.own_entries()))
+        transaction.execute(_OWN_ANSWERS, {"among": some})
 
 
 def _waits_for_someone(run_id: Any) -> ColumnElement[bool]:
