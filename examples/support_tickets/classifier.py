@@ -28,7 +28,7 @@ ENDPOINT = "in-process"
 
 def load(config: ModelConfig) -> TicketClassifier:
     """What `use: python:…` calls: a ModelClient made of the model's settings."""
-    return TicketClassifier([json.loads(line) for line in LABELLED.open(encoding="utf-8")])
+    return TicketClassifier([json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines()])
 
 
 def words(text: str) -> set[str]:
