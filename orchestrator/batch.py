@@ -24,7 +24,7 @@ from orchestrator.errors import (
     Outage,
     UnpricedCall,
 )
-from orchestrator.outcome_file import OutcomeFile, RejectedFile, handed_off_line
+from orchestrator.outcome_file import OutcomeFile, RejectedFile, append_private, handed_off_line
 from orchestrator.pipeline import DEFAULT_STORE, Pipeline
 from orchestrator.records import Mode, Money, Outcome
 from orchestrator.task_file import Line, measure, read
@@ -114,7 +114,7 @@ async def _run(
     out = files.enter_context(OutcomeFile(options.out))
     await out.belongs_to(rt.store)
     rejects = files.enter_context(RejectedFile(options.out))
-    handed = files.enter_context(options.handed_off.open("ab")) if options.handed_off else None
+    handed = files.enter_context(append_private(options.handed_off)) if options.handed_off else None
     if options.progress is not None:
         options.progress.start(total)
     reader = _Reader(options, rt, summary, rejects)

@@ -113,7 +113,7 @@ async def _calibrate(pipeline: Path, tasks: list[Task], out: Path, console: Cons
     console.print(f"[bold]1. Calibrate[/] on {len(tasks)} labelled lines: at most {MAX_REGRET:.0%} regret, "
                   f"with {CONFIDENCE:.0%} confidence")
     done = await calibrate(
-        pipeline, tasks, max_regret=MAX_REGRET, confidence=CONFIDENCE, store=f"sqlite:///{out}/calibration.db"
+        pipeline, tasks, max_regret=MAX_REGRET, confidence=CONFIDENCE, validate=True, store=f"sqlite:///{out}/calibration.db"
     )
     console.print(done.words, markup=False, soft_wrap=True)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable
 from typing import Any
 
+from orchestrator.cascade.baseline import answer_alone, is_drawn
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime
 from orchestrator.cascade.spot import after_settling
@@ -141,8 +142,16 @@ def let_go(group: Iterable[Run], rt: Runtime) -> None:
 
 
 def check_later(run: Run, rt: Runtime) -> None:
-    """Start the run's spot checks in the background; `Pipeline.aclose` waits for them."""
-    if run.checks and run.outcome is not None and not run.outcome.resumed:
-        task = asyncio.create_task(after_settling(run, rt))
-        rt.background.add(task)
-        task.add_done_callback(rt.background.discard)
+    """Start the run's spot checks and its baseline in the background; `Pipeline.aclose` waits for them."""
+    if run.outcome is None or run.outcome.resumed:
+        return
+    if run.checks:
+        _in_background(after_settling(run, rt), rt)
+    if is_drawn(run, rt):
+        _in_background(answer_alone(run, rt), rt)
+
+
+def _in_background(work: Coroutine[Any, Any, None], rt: Runtime) -> None:
+    task = asyncio.create_task(work)
+    rt.background.add(task)
+    task.add_done_callback(rt.background.discard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -23,7 +24,7 @@ class OutcomeFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._written: set[int] = set()
+        self._written = _Written()
         self._first: str | None = None
         self._file: IO[bytes] | None = None
         self._unflushed = 0
@@ -42,11 +43,13 @@ class OutcomeFile:
         try:
             self._read_back(self._file)
         except BaseException:
+            self._written.close()
             self._file.close()
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._written.close()
         if self._file is not None and self._path is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -65,10 +68,8 @@ class OutcomeFile:
     def write(self, outcome: Outcome) -> bool:
         """Append the outcome; False where it is in the file already."""
         assert self._file is not None
-        key = hash(outcome.run_id)
-        if key in self._written:
+        if not self._written.add(outcome.run_id):
             return False
-        self._written.add(key)
         self._file.write(outcome_line(outcome))
         self._unflushed += 1
         if self._unflushed >= FLUSH_EVERY:
@@ -91,10 +92,28 @@ class OutcomeFile:
             if not line.endswith(b"\n"):
                 break
             self._first = self._first or run_id
-            self._written.add(hash(run_id))
+            self._written.add(run_id)
             good += len(line)
         file.seek(good)
         file.truncate()
+
+
+class _Written:
+    """Which runs the file holds: on disk but for a cache of fixed size, since a set would grow with the file."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)  # a temporary file of SQLite's own, gone on close
+        self._database.execute("CREATE TABLE written (run_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+        self._insert = self._database.cursor()
+
+    def add(self, run_id: str) -> bool:
+        """False where it is there already."""
+        self._insert.execute("INSERT OR IGNORE INTO written VALUES (?)", (run_id,))
+        return self._insert.rowcount == 1
+
+    def close(self) -> None:
+        self._database.close()
 
 
 class RejectedFile:
@@ -148,7 +167,8 @@ def handed_off_line(task: Task, outcome: Outcome) -> bytes:
     """A task for a person, with the reason: a line that can be run again once it is mended."""
     reason = outcome.decision.explanation if outcome.decision else outcome.error
     return orjson.dumps({
-        "id": task.id, "input": task.input, "meta": task.meta, "run_id": outcome.run_id, "reason": reason,
+        "id": task.id, "input": task.input, "meta": task.meta,
+        **({} if task.expected is None else {"expected": task.expected}), "run_id": outcome.run_id, "reason": reason,
     }) + b"\n"
 
 
@@ -166,6 +186,14 @@ def _call(call: Call) -> dict[str, Any]:
 
 def _exact(amount: Any) -> Any:
     return None if amount is None else orjson.Fragment(f"{amount.normalize():f}".encode())
+
+
+def append_private(path: Path) -> IO[bytes]:
+    """Open for appending, made readable by its owner only. Raises InputError where it can't be written."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    except OSError as error:
+        raise InputError(f"can't write {str(path)!r}: {error.strerror or error}") from error
 
 
 def _private(path: Path) -> IO[bytes]:

@@ -25,14 +25,13 @@ SIZES = {"calibration": 600, "held_out": 1_000}
 
 @dataclass(frozen=True)
 class Noise:
-    """Shares of words with a typo and of lines in capitals."""
+    """The share of words with a typo."""
 
-    typos: float = 0.05
-    capitals: float = 0.03
+    typos: float = 0.03
 
 
 USUAL = Noise()
-EMPHASIS = Noise(typos=0.10, capitals=0.10)  # for training: what is rare and hard, more often
+EMPHASIS = Noise(typos=0.06)  # for training: what is rare and hard, more often
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,9 @@ def written(rng: random.Random, answer: dict[str, Any], noise: Noise) -> str:
         parts.insert(rng.choice((0, len(parts), rng.randint(0, len(parts)))), filler)
     text = parts[0]
     for part in parts[1:]:
-        text += (" " if part[0] in "@=" else rng.choice((", ", ", ", " ", "; ", " / "))) + part
-    style = rng.random()
-    if style < 0.12:
-        return text.lower()
-    return text.upper() if style < 0.12 + noise.capitals else text
+        joint = " " if part[0] in "@=" else rng.choice((", ", ", ", " ", "; ", " / "))
+        text += (", " if joint == " " and text[-1].isdigit() and part[0].isdigit() else joint) + part
+    return text.lower() if rng.random() < 0.12 else text
 
 
 def _goods(rng: random.Random, answer: dict[str, Any], noise: Noise) -> str:

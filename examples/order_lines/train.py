@@ -62,8 +62,8 @@ RECIPES = {
     "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
     "validator": Recipe(
         192, 6, 6, 512, 1e-2, 2e-2,
-        ((400, {"redo": 1.0}), (2_800, {"redo": 0.25, "judge": 0.2, "repair": 0.55})),
-        SEEDS["validator"], batch=32, bf16=True, noise=EMPHASIS,
+        ((200, {"redo": 1.0}), (2_200, {"redo": 0.3, "judge": 0.15, "repair": 0.55})),
+        SEEDS["validator"], bf16=True, noise=EMPHASIS,
     ),
 }  # fmt: skip
 

@@ -99,10 +99,10 @@ def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
         case "accept" | "spot_check":
             _accept(run, step, rt, decision)
         case "decline":
-            run.end_step(_result(run, step, "declined"), len(rt.steps))
+            run.end_step(_result(run, step, rt, "declined"), len(rt.steps))
         case "hand_off" | "escalate":
             run.handoff_reason = decision.explanation
-            run.end_step(_result(run, step, "handed_off"), len(rt.steps))
+            run.end_step(_result(run, step, rt, "handed_off"), len(rt.steps))
 
 
 def _accept(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
@@ -110,13 +110,13 @@ def _accept(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
     assert draft is not None
     if decision.spot_check and decision.propensity is not None:
         run.checks.append((step.id, decision.propensity))
-    run.end_step(_result(run, step, "accepted", draft.value), len(rt.steps))
+    run.end_step(_result(run, step, rt, "accepted", draft.value), len(rt.steps))
 
 
-def _result(run: Run, step: Step, status: str, value: object = None) -> StepResult:
+def _result(run: Run, step: Step, rt: Runtime, status: str, value: object = None) -> StepResult:
     draft_ok = None
     draft = run.work.draft
-    if run.task.expected is not None and draft is not None and len(run.results) == 0:
+    if run.task.expected is not None and draft is not None and step.index + 1 == len(rt.steps):
         draft_ok = draft.parsed and step.compare.same(draft.value, run.task.expected)
     return StepResult(
         step=step.id, status=status, value=value,  # type: ignore[arg-type]  # one of the three literals above

@@ -104,6 +104,7 @@ class Runtime:
     steps: tuple[Step, ...]
     models: dict[str, Model]
     calls: Caller
+    apart: Caller
     clock: Callable[[], float]
     mode: Mode
     require: Expression | None
@@ -155,8 +156,12 @@ def build(
         store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=cache,
         keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock,
     )
+    apart = Caller(  # for what serves nobody: no answer is read back, and each expires as it arrives
+        store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=None, keep_s=0.0,
+        clock=clock,
+    )
     return Runtime(
-        loaded=loaded, store=store, models=models, calls=calls, clock=clock, mode=config.mode,
+        loaded=loaded, store=store, models=models, calls=calls, apart=apart, clock=clock, mode=config.mode,
         steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
         require=compile_expression(config.success.require) if config.success.require else None,
         guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),

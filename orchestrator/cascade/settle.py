@@ -154,6 +154,8 @@ def _entry(run: Run, outcome: Outcome, rt: Runtime) -> OutcomeEntry:
     now = rt.clock()
     keep = rt.config.content.keep
     saved, _ = sum_money(run.saved)
+    handoff = _handoff(run, outcome)
+    told = rt.keeps_content or handoff is not None  # explanations may quote a task, as a validator's reasons do
     known = all(c.cost is not None for c in run.calls) and len(outcome.costs) <= 1
     contents = [(f"value:{s.step}" if len(rt.steps) > 1 else "value", stable(s.value))
                 for s in run.results.values() if s.value is not None]
@@ -164,11 +166,11 @@ def _entry(run: Run, outcome: Outcome, rt: Runtime) -> OutcomeEntry:
         run_id=run.run_id, pipeline=rt.config.pipeline, tenant=run.task.tenant, config_id=rt.loaded.config_id,
         status=outcome.status, ended_at=now, success=outcome.success, success_source=outcome.success_source,
         escalated=run.escalated, degraded=run.degraded, from_cache=run.recalled and not run.calls,
-        error=outcome.error, cost=_only(outcome.costs) if known else None, saved=_only(saved) if saved else None,
+        error=outcome.error if told else outcome.error and outcome.error.partition(":")[0], cost=_only(outcome.costs) if known else None, saved=_only(saved) if saved else None,
         tags={t: run.task.meta[t] for t in rt.config.tags if t in run.task.meta},
-        steps=tuple(_step_entry(r, run) for r in run.results.values() if not r.skipped),
+        steps=tuple(_step_entry(r, run, told=told) for r in run.results.values() if not r.skipped),
         contents=tuple(contents), keep_until=now + keep if isinstance(keep, float) else 0,
-        handoff=_handoff(run, outcome), source_run_id=run.source_run_id,
+        handoff=handoff, source_run_id=run.source_run_id,
         spot_checks=tuple(SpotCheckEntry(step=s, propensity=p) for s, p in run.checks),
         signals=tuple((kept.tenant, kept.memo_key, body) for kept, body in run.kept),
     )
@@ -185,11 +187,11 @@ def _handoff(run: Run, outcome: Outcome) -> HandOffEntry | None:
     return HandOffEntry(step=last.step if last else "", reason=run.handoff_reason or "handed off")
 
 
-def _step_entry(result: StepResult, run: Run) -> StepEntry:
+def _step_entry(result: StepResult, run: Run, *, told: bool) -> StepEntry:
     d = result.decision
     return StepEntry(
         step=result.step, status=result.status, action=d.action if d else None, rule=d.rule if d else None,
-        explanation=d.explanation if d else None, confidence=d.confidence if d else None,
+        explanation=d.explanation if d and told else None, confidence=d.confidence if d else None,
         threshold=d.threshold if d else None, certified=bool(d and d.certified),
         propensity=d.propensity if d else None, verdict=result.verdict.kind if result.verdict else None,
         draft_ok=result.draft_ok, attempts=result.attempts, from_cache=run.recalled,

@@ -24,7 +24,7 @@ async def spot_check(task: Task, run_id: str, step: Step, draft: Any, view: dict
     structured = step.loaded.output_schema is not None
     try:
         answered = await rt.calls.ask(
-            run, step.id, "spot_check", step.validator, _request(step, step.validator, view),
+            run, step.id, "spot_check", step.validator, request_anew(step, step.validator, view),
             cacheable=lambda answer: cacheable(answer, structured),
         )
     except (ModelError, BudgetExceeded, UnpricedCall):
@@ -57,7 +57,8 @@ async def take_up(pending: list[PendingSpotCheck], rt: Runtime) -> None:
         task = Task(input=said["input"], meta=said["meta"], id=said.get("id"), expected=said.get("expected"))
         values = {k.removeprefix("value:"): {"value": v} for k, v in one.contents.items() if k.startswith("value:")}
         view = {"task": {"input": task.input, "meta": task.meta}, "steps": values}
-        draft = one.contents.get(f"draft:{one.step}", one.contents.get("value"))
+        served = one.contents.get("value" if len(rt.steps) == 1 else f"value:{one.step}")
+        draft = one.contents.get(f"draft:{one.step}", served)
         await spot_check(task, one.run_id, step, draft, view, rt)
 
 
@@ -70,7 +71,8 @@ def _steps_before(run: Run, step_id: str) -> dict[str, Any]:
     return before
 
 
-def _request(step: Step, model: Model, view: dict[str, Any]) -> Request:
+def request_anew(step: Step, model: Model, view: dict[str, Any]) -> Request:
+    """The step's task, asked of the validator as if there were no draft."""
     config = model.config
     return Request(
         messages=step.renderer.messages(view), schema=step.loaded.output_schema if config.structured else None,

@@ -198,7 +198,7 @@ def _conclude(run: Run, step: Step, rt: Runtime, validated: Validated) -> None:
         return
     if draft is not None:
         run.work.draft_ok = verdict.kind == "approved"
-    if run.task.expected is not None and draft is not None and len(rt.steps) == 1:
+    if run.task.expected is not None and draft is not None and step.index + 1 == len(rt.steps):
         run.work.draft_ok = draft.parsed and step.compare.same(draft.value, run.task.expected)
     run.end_step(
         StepResult(

@@ -32,7 +32,9 @@ def advise(
     accepted = sum(_accepts(r, threshold) for r in records)
     ratio = _cost_ratio(records, threshold)
     better = _drafter_is_better(records, delta)
-    unknown = "has an unknown cost (not every draft and validation was priced)"
+    asked = any(r.validator_ok is not None for r in records)
+    why_unknown = "not every draft and validation was priced" if asked else "the validator was not asked"
+    unknown = f"has an unknown cost ({why_unknown})"
     cost = unknown if ratio is None else f"costs {ratio:.3g} x always validating"
     figures = f"accepts {accepted} of {len(records)} drafts and {cost}"
     if threshold is None:
