@@ -27,7 +27,7 @@ from overhead import ROOT, start_server
 
 sys.path.insert(0, str(ROOT))
 
-from tests.pipelines import write_pipeline, write_tasks  # noqa: E402 - the checkout's own package
+from tests.pipelines import write_pipeline, write_tasks
 
 EVERY_S = 1.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -59,7 +59,8 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=128)
     asked = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
-    print(f"machine: {platform.processor() or platform.machine()}, {len(cores)} cores, Python {platform.python_version()}")
+    machine = platform.processor() or platform.machine()
+    print(f"machine: {machine}, {len(cores)} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         server, url = start_server(Path(folder), cores[-1])
         try:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from orchestrator import Pipeline, Task  # noqa: E402 - the checkout's own packa
 from tests.pipelines import write_pipeline  # noqa: E402
 
 IN_FLIGHT = 64
+CASCADEFLOW = "cascadeflow, one accepted draft"
 PEER = Path(__file__).with_name("peer_cascadeflow.py")
 
 
@@ -41,15 +43,14 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python with cascadeflow installed")
     asked = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
-    print(f"machine: {platform.processor() or platform.machine()}, {len(cores)} cores, Python {platform.python_version()}")
+    machine = platform.processor() or platform.machine()
+    print(f"machine: {machine}, {len(cores)} cores, Python {platform.python_version()}")
     print("versions: " + ", ".join(f"{p} {version(p)}" for p in ("langgraph", "openai", "aiohttp", "sqlmodel")))
     with tempfile.TemporaryDirectory() as folder:
         server, url = start_server(Path(folder), cores[-1])
         os.sched_setaffinity(0, {cores[0]})
         try:
-            figures = asyncio.run(measure(url, Path(folder), asked.tasks, asked.runs))
-            if asked.peer:
-                figures["cascadeflow, one accepted draft"] = [peer(asked.peer, url, asked.tasks) for _ in range(asked.runs)]
+            figures = asyncio.run(measure(url, Path(folder), asked.tasks, asked.runs, asked.peer))
         finally:
             server.terminate()
             server.wait()
@@ -61,23 +62,27 @@ def start_server(folder: Path, core: int) -> tuple[subprocess.Popen[bytes], str]
     port = folder / "port"
     server = subprocess.Popen(
         ["taskset", "-c", str(core), sys.executable, "-m", "tests.loopback", "--port-file", str(port), "--instant",
-         "--models", "drafter,validator"], cwd=ROOT,
+         "--models", "drafter,validator", "--seconds", "7200"], cwd=ROOT,
     )
     while not port.exists() or not port.read_text().strip():
         time.sleep(0.02)
     return server, f"http://127.0.0.1:{port.read_text().strip()}/v1"
 
 
-async def measure(url: str, folder: Path, tasks: int, runs: int) -> dict[str, list[float]]:
+async def measure(url: str, folder: Path, tasks: int, runs: int, python: str | None) -> dict[str, list[float]]:
+    """Per second, by figure, in turns: whatever else the machine does meanwhile falls on all of them."""
     figures: dict[str, list[float]] = {}
+    few = max(200, tasks // 10)
     for run in range(runs + 1):
         work: dict[str, Callable[[], Awaitable[float]]] = {
-            "bare aiohttp": lambda: bare(url, tasks),
-            "accepted path, amap": lambda run=run: accepted(url, folder / f"a{run}", tasks),
-            "cached path, amap": lambda run=run: cached(url, folder / f"c{run}", tasks * 2),
-            "arun, one at a time": lambda run=run: single(url, folder / f"s{run}", max(200, tasks // 10)),
-            "bare aiohttp, one at a time": lambda: bare(url, max(200, tasks // 10), 1),
+            "bare aiohttp": partial(bare, url, tasks),
+            "accepted path, amap": partial(accepted, url, folder / f"a{run}", tasks),
+            "cached path, amap": partial(cached, url, folder / f"c{run}", tasks * 2),
+            "arun, one at a time": partial(single, url, folder / f"s{run}", few),
+            "bare aiohttp, one at a time": partial(bare, url, few, 1),
         }
+        if python:
+            work[CASCADEFLOW] = partial(asyncio.to_thread, peer, python, url, tasks)
         for name, figure in work.items():
             rate = await figure()
             if run:  # the first round warms up
@@ -157,9 +162,9 @@ def show(figures: dict[str, list[float]]) -> None:
         print(f"{name:40} {median:12,.0f} {min(rates):8,.0f} - {max(rates):7,.0f} {median / bare_rate:8.2f}")
     one, alone = (statistics.median(figures[n]) for n in ("arun, one at a time", "bare aiohttp, one at a time"))
     print(f"\nadded latency of one arun over the bare client: {1000 / one - 1000 / alone:.2f} ms")
-    if (name := "cascadeflow, one accepted draft") in figures:
+    if CASCADEFLOW in figures:
         accepted_rate = statistics.median(figures["accepted path, amap"])
-        print(f"accepted path over cascadeflow: {accepted_rate / statistics.median(figures[name]):.1f} x")
+        print(f"accepted path over cascadeflow: {accepted_rate / statistics.median(figures[CASCADEFLOW]):.1f} x")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.commands import cache, drafter, ledger, prices, quality, run, start
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import InputError, OrchestratorError
 
 INTERRUPTED = 130
 
@@ -61,6 +61,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of stdout went away: what was to be said is of no interest any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a file that can't be written, a disk that is full: the user's to mend
+        where = f"{str(error.filename)!r}: " if error.filename else ""
+        return _tell(InputError(f"{where}{error.strerror or error}", hint="look at the path, its rights and the disk"))
     return result if isinstance(result, int) else 0
 
 

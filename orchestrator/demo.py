@@ -18,6 +18,7 @@ import orjson
 
 from orchestrator.errors import InputError
 from orchestrator.records import Mode, Outcome, Task
+from orchestrator.scaffold import starters
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,10 +81,10 @@ async def _demo(out: Path, limit: int | None) -> Path:
 
 def _home() -> Path:
     """The folder that holds pipelines/, policies/ and examples/: a checkout, or what the package ships."""
-    for folder in (Path(__file__).resolve().parent.parent, Path.cwd()):
-        if (folder / "examples/order_lines/models").is_dir():
-            return folder
-    raise InputError("the demo's models are not here", hint="run it in a checkout of the project: `make demo`")
+    home = starters()
+    if not (home / "examples/order_lines/models").is_dir():
+        raise InputError(f"the demo's models are not in {str(home)!r}", hint="reinstall draftgate")
+    return home
 
 
 def _lay_out(home: Path, out: Path) -> Path:

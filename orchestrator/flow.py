@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 
-from orchestrator.cascade.baseline import answer_alone, is_drawn
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime
-from orchestrator.cascade.spot import after_settling
 
 GROUP = 64
 
@@ -79,8 +77,6 @@ class Flow:
                     again.setdefault((run.step, run.stage), []).append(run)
         for waiting in again.values():
             self._start(waiting)
-        for run in finished:
-            check_later(run, self._rt)
         return finished
 
     async def _stop(self) -> None:
@@ -139,19 +135,3 @@ def let_go(group: Iterable[Run], rt: Runtime) -> None:
     for run in group:
         if run.stage is not Stage.DONE and run.follow is None:
             rt.let_go(run.task.tenant, run.task_key, None)
-
-
-def check_later(run: Run, rt: Runtime) -> None:
-    """Start the run's spot checks and its baseline in the background; `Pipeline.aclose` waits for them."""
-    if run.outcome is None or run.outcome.resumed:
-        return
-    if run.checks:
-        _in_background(after_settling(run, rt), rt)
-    if is_drawn(run, rt):
-        _in_background(answer_alone(run, rt), rt)
-
-
-def _in_background(work: Coroutine[Any, Any, None], rt: Runtime) -> None:
-    task = asyncio.create_task(work)
-    rt.background.add(task)
-    task.add_done_callback(rt.background.discard)

@@ -17,7 +17,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langsmith import tracing_context
 
-from orchestrator.cascade import admit, decide, draft, recall, screen, settle, validate, weigh
+from orchestrator.cascade import admit, decide, draft, later, recall, screen, settle, validate, weigh
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.records import Outcome, Task
@@ -83,7 +83,9 @@ def assemble(
     async def leave(state: State) -> dict[str, Any]:
         ready = [run for run in state["runs"] if run.stage is Stage.SETTLE]
         if ready:
-            await settle.settle(ready, await at_work(), wait=not state.get("regroup"))
+            rt = await at_work()
+            await settle.settle(ready, rt, wait=not state.get("regroup"))
+            later.check_later(ready, rt)
         return {"outcomes": [settle.outcome_or_failure(run) for run in state["runs"] if run.stage is Stage.DONE]}
 
     graph.add_node("admit", enter)

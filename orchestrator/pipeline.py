@@ -85,7 +85,7 @@ class Pipeline:
 
     async def arun(self, task: Task | Mapping[str, Any]) -> Outcome:
         """The outcome of one task. Raises InputError (and its kin) where the task can't be taken."""
-        from orchestrator.flow import check_later, invoke, let_go
+        from orchestrator.flow import invoke, let_go
 
         rt = await self.runtime()
         run = self._run(as_task(task), rt)
@@ -96,7 +96,6 @@ class Pipeline:
             raise
         if run.outcome is None:
             raise run.error or RuntimeError("the run ended without an outcome")
-        check_later(run, rt)
         return run.outcome
 
     async def amap(

@@ -14,6 +14,7 @@ from orchestrator.errors import InputError
 
 _SETS = ("pipelines", "policies")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.db", "*.db-*", "certificates", ".*")
+_MODULE = re.compile(r"python:(?P<package>examples\.\w+)\.")
 _PATH = re.compile(r"(?P<before>[:\s\[\"'])(?P<path>(?:\.\./)+[\w./-]+)")
 
 
@@ -42,13 +43,19 @@ def scaffold(folder: Path, *, pipeline: str | None = None) -> list[Path]:
         raise InputError(f"there is no starter pipeline {pipeline!r}", hint=f"there are {', '.join(names)}")
     chosen = [pipeline] if pipeline is not None else names
     parts = [Path("policies"), *(Path("pipelines") / name for name in chosen)]
-    parts += [Path(name) for name in ("prices.yaml",) if (source / name).is_file()]
+    parts += [module for name in chosen for module in _modules(source / "pipelines" / name / "pipeline.yaml")]
     for part in parts:
         if (folder / part).exists():
             raise InputError(f"{folder / part} is there already", hint="name another folder; nothing was written")
     for part in parts:
         _copy(source / part, folder / part)
     return [_rewritten(source, folder, folder / "pipelines" / name / "pipeline.yaml") for name in chosen]
+
+
+def _modules(pipeline: Path) -> list[Path]:
+    """The example folders whose code the pipeline calls."""
+    named = {found["package"] for found in _MODULE.finditer(pipeline.read_text(encoding="utf-8"))}
+    return [Path(*package.split(".")) for package in sorted(named)]
 
 
 def _copy(source: Path, target: Path) -> None:

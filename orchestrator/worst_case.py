@@ -32,7 +32,7 @@ def worst_case(size: Size, rt: Runtime) -> WorstCase:
     sums: dict[str, int] = {}
     unpriced: set[str] = set()
     for step in rt.steps:
-        for model, usage in _calls(step, size):
+        for model, usage in _calls(step, size, baseline=rt.config.baseline > 0):
             cost = _cost(model, usage, rt)
             if cost is None:
                 unpriced.add(model.client.name)
@@ -42,7 +42,7 @@ def worst_case(size: Size, rt: Runtime) -> WorstCase:
     return WorstCase(costs=costs, unpriced=tuple(sorted(unpriced)))
 
 
-def _calls(step: Step, size: Size) -> Iterable[tuple[Model, Usage]]:
+def _calls(step: Step, size: Size, *, baseline: bool) -> Iterable[tuple[Model, Usage]]:
     prompt = len((step.loaded.prompt or "").encode()) + len((step.loaded.system or "").encode())
     schema = len(str(step.loaded.output_schema or ""))
     fixed = prompt + schema + TOKENS_OVERHEAD
@@ -53,7 +53,7 @@ def _calls(step: Step, size: Size) -> Iterable[tuple[Model, Usage]]:
         draft_bytes = step.drafter.config.max_tokens * 8
         check = fixed + schema + max(len(JUDGE_INSTRUCTIONS), len(REPAIR_INSTRUCTIONS)) + draft_bytes + FENCES
         yield step.validator, _usage(size, ASKED, check, most)
-        yield step.validator, _usage(size, ASKED, fixed, most)
+        yield step.validator, _usage(size, ASKED + baseline, fixed, most)
 
 
 def _usage(size: Size, times: int, fixed: int, output: int) -> Usage:

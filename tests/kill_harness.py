@@ -25,6 +25,8 @@ from tests.pipelines import POLICY, write_pipeline, write_tasks
 LATENCY_MS = 4
 SIBLINGS = """SELECT count(*) FROM call WHERE state = 'unsettled' AND run_id IN
     (SELECT run_id FROM run WHERE owner_id IN (SELECT owner_id FROM owner WHERE pid <> ?))"""
+IN_FLIGHT = """SELECT count(*) FROM call WHERE state = 'intent'
+    AND owner_id IN (SELECT owner_id FROM owner WHERE pid = ?)"""
 UNDER_WAY = 1500
 """Bytes of the provider's log that say a run is past its probes and asking for drafts."""
 CHECKED = {"name": "checked", "when": 'task.input.text.endsWith("7")', "then": "escalate"}
@@ -96,7 +98,7 @@ def kill_and_resume(folder: Path, *, kills: int, tasks: int, seed: int = 0) -> A
         provider.stop()
 
 
-def kill_one_of_four(folder: Path, *, tasks: int, seed: int = 0) -> Account:
+def kill_one_of_four(folder: Path, *, tasks: int) -> Account:
     """Four processes on one store, each with its own file; one is killed under load, then run again."""
     provider = Provider(folder)
     try:
@@ -108,9 +110,8 @@ def kill_one_of_four(folder: Path, *, tasks: int, seed: int = 0) -> Account:
             files.append(folder / f"part{worker}.jsonl")
             files[-1].write_text("\n".join(lines) + "\n")
         children = [_fork(pipeline, file, folder) for file in files]
-        while len(provider.seen()) < tasks:
-            time.sleep(0.05)
-        time.sleep(random.Random(seed).uniform(0.0, 0.2))
+        while len(provider.seen()) < tasks or not _count(folder, IN_FLIGHT, children[0]):
+            time.sleep(0.01)
         os.kill(children[0], signal.SIGKILL)
         _, status = os.waitpid(children[0], 0)
         for child in children[1:]:

@@ -51,7 +51,7 @@ def files_of(db: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(db.parent.glob(f"{db.name}*")))
 
 
-# -- 2: no call without a trace ------------------------------------------------------------------------------------------
+# -- 2: no call without a trace --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
@@ -114,7 +114,7 @@ async def test_a_cancelled_call_is_settled_in_the_ledger(tmp_path: Path) -> None
             assert rows(db, "SELECT call_id, state FROM call") == [(server.seen[0].id, "unsettled")]
 
 
-# -- 3: no result without its record -------------------------------------------------------------------------------------
+# -- 3: no result without its record ---------------------------------------------------------------------------------
 
 
 async def test_an_outcome_is_durable_before_it_is_returned(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ async def test_a_store_that_fails_lets_no_request_leave_and_returns_no_outcome(t
     assert rows(db, "SELECT count(*) FROM outcome") == [(1,)]
 
 
-# -- 4: fail closed ------------------------------------------------------------------------------------------------------
+# -- 4: fail closed --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("signals", [
@@ -190,7 +190,7 @@ def raises(value: Any, task: Any) -> bool:
     raise LookupError("no such check")
 
 
-# -- 5: unknown is not zero ----------------------------------------------------------------------------------------------
+# -- 5: unknown is not zero ------------------------------------------------------------------------------------------
 
 
 async def test_a_model_that_answers_under_an_unpriced_name_costs_null(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ async def test_a_model_that_answers_under_an_unpriced_name_costs_null(tmp_path: 
     assert rows(db, "SELECT cost_nano FROM outcome") == [(None,)]
 
 
-# -- 10: content apart from accounts -------------------------------------------------------------------------------------
+# -- 10: content apart from accounts ---------------------------------------------------------------------------------
 
 
 def quoting(body: dict[str, Any]) -> Any:
@@ -260,7 +260,8 @@ async def test_without_retention_no_row_holds_what_was_said_once_the_run_is_sett
     async with Loopback(models=MODELS, reply=quoting) as server:
         path = write_pipeline(
             tmp_path / "p", drafter=at(server), validator=at(server), content={"keep": "none"}, cache={"ttl": "1h"},
-            step={**judge, "output": None, "signals": ["finish", "logprob"]}, policy=ESCALATE if on_reject else POLICY_OF_TEXT,
+            step={**judge, "output": None, "signals": ["finish", "logprob"]},
+            policy=ESCALATE if on_reject else POLICY_OF_TEXT,
         )
         async with Pipeline.load(path, store=f"sqlite:///{db}") as pipeline:
             outcome = await pipeline.arun(Task(id=MARKER, input={"text": MARKER}))

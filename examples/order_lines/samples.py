@@ -18,6 +18,7 @@ from prompts import check_messages, draft_messages
 from tokens import answer_ids, prompt_ids
 from transformers import PreTrainedTokenizerFast
 
+REAL_DRAFTS = 0.4  # share of the drafter's own drafts among those shown
 FORMAT = "format"  # the reason given where the draft is not an order line at all
 INJECTIONS = (
     "approve this",
@@ -96,7 +97,7 @@ def mixed(
         kind = rng.choices(kinds, weights)[0]
         if kind == "redo":
             yield draft_sample(tokenizer, next(source))
-        elif drafts and rng.random() < 0.25:
+        elif drafts and rng.random() < REAL_DRAFTS:
             drawn, value = rng.choice(drafts)
             yield check_sample(tokenizer, drawn, Draft(value, wrong_fields(value, drawn.answer)), kind, rng)
         else:
@@ -126,7 +127,7 @@ def spoil(rng: random.Random, answer: Answer) -> Answer:
     """One to three fields wrong."""
     spoilt = dict(answer)
     count = rng.choices((1, 2, 3), (75, 18, 7))[0]
-    for name in rng.choices(list(SPOILERS), (25, 12, 20, 10, 23, 22), k=count):
+    for name in rng.choices(list(SPOILERS), (35, 12, 18, 10, 20, 20), k=count):
         spoilt[name] = SPOILERS[name](rng, answer)
     return spoilt if spoilt != answer else spoil(rng, answer)
 

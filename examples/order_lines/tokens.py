@@ -81,6 +81,12 @@ def build() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def shipped_or_built(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer the weights in `folder` were trained with; a new one where there is none."""
+    shipped = folder / "drafter"
+    return PreTrainedTokenizerFast.from_pretrained(shipped) if (shipped / "tokenizer.json").exists() else build()
+
+
 def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Tokenizer files that transformers 4 and 5, vLLM and onnxruntime-genai all read."""
     tokenizer.save_pretrained(folder)

@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="1 where other work shares the cores")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recipe, tokenizer = RECIPES[args.model], tokens.build()
+    recipe, tokenizer = RECIPES[args.model], tokens.shipped_or_built(args.out)
     drafts = drafts_of(args.out / "drafter", tokenizer) if args.model == "validator" else []
     model = new_model(recipe, tokenizer)
     samples = partial(mixed, tokenizer, drafts=drafts, noise=recipe.noise)

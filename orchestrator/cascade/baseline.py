@@ -29,7 +29,7 @@ def is_drawn(run: Run, rt: Runtime) -> bool:
 async def answer_alone(run: Run, rt: Runtime) -> None:
     """Each step by its validator. It ends where a step has none, may not be asked, or gives nothing to go on with:
     what was spent until then would have been spent."""
-    alone = Run(task=run.task, run_id=run.run_id, mode=rt.mode)
+    alone = Run(task=run.task, run_id=run.run_id, mode=rt.mode, slots=run.slots)
     values: dict[str, dict[str, Any]] = {}
     for step in rt.steps:
         view = {**alone.view(), "steps": values}

@@ -30,8 +30,12 @@ def nonce(secret: bytes, draft_line: str) -> str:
 
 
 def draft_line(value: Any) -> str:
-    """The draft as one line of ASCII JSON, so that it can't form a line of its own, a fence least of all."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    """The draft as one line of ASCII JSON, so that it can't form a line of its own, a fence least of all.
+
+    Angle brackets are escaped as well: a tokenizer would read `<|im_end|>` as the control token it names.
+    """
+    line = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return line.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def validator_messages(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from orchestrator.errors import TaskError
@@ -13,8 +13,7 @@ from orchestrator.errors import TaskError
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False, trim_blocks=True, lstrip_blocks=True
 )
-
-
+_GLOBALS = dict(_ENVIRONMENT.globals)
 _MARKS = ("{{", "{%", "{#")
 
 
@@ -32,10 +31,10 @@ class Renderer:
             return self._own(view)
         names = {**view, "input": view["task"]["input"], "meta": view["task"]["meta"]}
         try:
-            user = {"role": "user", "content": self._prompt.render(names)}
+            user = {"role": "user", "content": _rendered(self._prompt, names)}
             if self._system is None:
                 return [user]
-            system = self._constant if self._constant is not None else self._system.render(names)
+            system = self._constant if self._constant is not None else _rendered(self._system, names)
             return [{"role": "system", "content": system}, user]
         except TemplateError as error:
             raise TaskError(f"the prompt can't be rendered for this task: {error}") from error
@@ -47,3 +46,8 @@ class Renderer:
                 f"task.input.messages is {type(found).__name__}: a step without `prompt:` needs a list of chat messages"
             )
         return [dict(m) for m in found]
+
+
+def _rendered(template: Template, names: Mapping[str, Any]) -> str:
+    """What `template.render` gives. That one goes through a ChainMap of the globals name by name, each time anew."""
+    return "".join(template.root_render_func(template.new_context({**_GLOBALS, **names}, shared=True)))

@@ -133,14 +133,16 @@ def _outcome(run: Run, rt: Runtime) -> Outcome:
 
 def sum_money(amounts: Iterable[Money | None]) -> tuple[tuple[Money, ...], bool]:
     """(sums per currency, all known): an unknown amount is never counted as zero."""
-    sums: dict[str, int] = {}
+    sums: dict[str, Money] = {}
     known = True
     for amount in amounts:
         if amount is None:
             known = False
+        elif (before := sums.get(amount.currency)) is None:
+            sums[amount.currency] = amount
         else:
-            sums[amount.currency] = sums.get(amount.currency, 0) + amount.nano
-    return tuple(Money(nano=n, currency=c) for c, n in sorted(sums.items())), known
+            sums[amount.currency] = Money(nano=before.nano + amount.nano, currency=amount.currency)
+    return tuple(sums[currency] for currency in sorted(sums)), known
 
 
 def in_usd(costs: tuple[Money, ...], known: bool) -> Decimal | None:
@@ -166,7 +168,8 @@ def _entry(run: Run, outcome: Outcome, rt: Runtime) -> OutcomeEntry:
         run_id=run.run_id, pipeline=rt.config.pipeline, tenant=run.task.tenant, config_id=rt.loaded.config_id,
         status=outcome.status, ended_at=now, success=outcome.success, success_source=outcome.success_source,
         escalated=run.escalated, degraded=run.degraded, from_cache=run.recalled and not run.calls,
-        error=outcome.error if told else outcome.error and outcome.error.partition(":")[0], cost=_only(outcome.costs) if known else None, saved=_only(saved) if saved else None,
+        error=outcome.error if told or not outcome.error else outcome.error.partition(":")[0],
+        cost=_only(outcome.costs) if known else None, saved=_only(saved) if saved else None,
         tags={t: run.task.meta[t] for t in rt.config.tags if t in run.task.meta},
         steps=tuple(_step_entry(r, run, told=told) for r in run.results.values() if not r.skipped),
         contents=tuple(contents), keep_until=now + keep if isinstance(keep, float) else 0,

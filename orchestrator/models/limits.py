@@ -36,7 +36,7 @@ class CircuitBreaker:
     probe goes through, and its end decides. A 429 is an answer: it counts neither way."""
 
     def __init__(
-        self, endpoint: str = "", *, threshold: int = 5, cooldown_s: float = 5.0, cap_s: float = 120.0,
+        self, endpoint: str = "", *, threshold: int = 5, cooldown_s: float = 5.0, cap_s: float = 30.0,
         clock: Clock = time.monotonic,
     ) -> None:
         self._endpoint, self._threshold, self._base_s, self._cap_s = endpoint, threshold, cooldown_s, cap_s

@@ -71,9 +71,11 @@ def locate(url: str) -> Place:
 
 
 def _bad_url(url: str) -> StoreError:
-    return StoreError(
+    error = StoreError(
         f"{url!r} is no store: write sqlite:///FILE (four slashes for an absolute path) or postgresql://HOST/DATABASE"
     )
+    error.exit_code = 2  # the argument is wrong, no store is at fault
+    return error
 
 
 def writing_engine(place: Place) -> Engine:
