@@ -144,8 +144,8 @@ def _count(column: Column, outcome: Outcome) -> None:
     column.right[outcome.id] = bool(outcome.success)
     if outcome.status == "accepted":
         column.accepted.add(outcome.id)
-    elif outcome.status == "repaired":
-        column.example = column.example or outcome.run_id
+    if outcome.status == "repaired" or not column.example:
+        column.example = outcome.run_id
 
 
 async def _spent(store: Path) -> int | None:
@@ -203,5 +203,5 @@ async def _report(out: Path, example: str, console: Console) -> None:
     console.print(render(report, "table"), markup=False, soft_wrap=True)
     for kind in ("json", "csv"):
         (out / f"report.{kind}").write_text(render(report, kind), encoding="utf-8")
-    console.print(f"\nReport files: {out / 'report.json'}, {out / 'report.csv'}. Look into a run that was repaired: "
+    console.print(f"\nReport files: {out / 'report.json'}, {out / 'report.csv'}. Look into one run: "
                   f"orchestrator explain {example} --store sqlite:///{out}/orchestrator.db", soft_wrap=True)

@@ -123,8 +123,11 @@ class _Places:
     def name(self, index: int, stage: Stage) -> str:
         return stage.value if len(self._steps) == 1 else f"{self._steps[index]}.{stage.value}"
 
-    def next(self, state: State) -> str:
-        """The earliest place where a run of the group waits; with `regroup`, some leave to enter again."""
+    async def next(self, state: State) -> str:
+        """The earliest place where a run of the group waits; with `regroup`, some leave to enter again.
+
+        Asynchronous because LangGraph runs a plain function in a thread, which costs ten times what it does.
+        """
         runs = state["runs"]
         waits = {(run.step, run.stage) for run in runs}
         for place in self._order:

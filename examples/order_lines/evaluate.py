@@ -1,6 +1,6 @@
 """Measure both models on the held-out lines with the embedded runtime.
 
-    python examples/order_lines/evaluate.py [--models DIR] [--limit N] [--batch 16] [--threads 2] [--json FILE]
+    python examples/order_lines/evaluate.py [--models DIR] [--data held_out] [--limit N] [--batch 16] [--threads 2] [--json FILE]
 
 Right means equal to `expected` as JSON (7 and 7.0 are equal). Repair checks the drafter's own drafts on the same lines;
 its result is the draft if approved, else the corrected value.
@@ -23,8 +23,8 @@ SECRET = b"evaluate: any 64 bytes will do; a store draws its own at random"[:64]
 Task = dict[str, Any]
 
 
-def held_out(limit: int | None) -> list[Task]:
-    path = HERE / "data" / "held_out.jsonl"
+def held_out(limit: int | None, name: str = "held_out") -> list[Task]:
+    path = HERE / "data" / f"{name}.jsonl"
     return [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()][:limit]
 
 
@@ -111,12 +111,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=HERE / "models")
     parser.add_argument("--only", choices=("drafter", "validator"))
+    parser.add_argument("--data", choices=("held_out", "calibration"), default="held_out")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    tasks = held_out(args.limit)
+    tasks = held_out(args.limit, args.data)
     figures: dict[str, Any] = {"lines": len(tasks), "batch": args.batch, "threads": args.threads}
     figures["drafter"], drafts = drafter_figures(Embedded(args.models / "drafter", args.threads), tasks, args.batch)
     if args.only != "drafter":
