@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from orchestrator import Pipeline, Task  # noqa: E402 - the checkout's own package
+from orchestrator.batch import spare_the_collector  # noqa: E402 - the checkout's own package
 from tests.pipelines import write_pipeline  # noqa: E402
 
 IN_FLIGHT = 64
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python with cascadeflow installed")
     asked = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
+    spare_the_collector()  # as `orchestrator run` does
     machine = platform.processor() or platform.machine()
     print(f"machine: {machine}, {len(cores)} cores, Python {platform.python_version()}")
     print("versions: " + ", ".join(f"{p} {version(p)}" for p in ("langgraph", "openai", "aiohttp", "sqlmodel")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -86,7 +87,17 @@ class RunSummary:
 
 def run_file(options: RunOptions) -> RunSummary:
     """Run the file. Raises InputError (exit 2) on wrong input, Outage (exit 3) where an endpoint can't be reached."""
+    spare_the_collector()
     return asyncio.run(arun_file(options))
+
+
+def spare_the_collector() -> None:
+    """For a process that does nothing but run tasks: set what is loaded apart from Python's garbage collector, and
+    have it look less often. A fifth of the time of a cached answer is spent there otherwise. A service may do the
+    same once it has started; a library does not do it unasked."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 async def arun_file(options: RunOptions) -> RunSummary:
