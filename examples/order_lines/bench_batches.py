@@ -14,7 +14,7 @@ from generate import HERE
 from prompts import check_messages, draft_messages
 from runtime import Embedded
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
+BATCHES = (1, 2, 4, 8, 16, 32)  # 32 is the most the runtime takes
 
 
 def per_answer(model: Embedded, prompts: list[list[int]], batch: int) -> float:

@@ -91,7 +91,8 @@ def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Tokenizer files that transformers 4 and 5, vLLM and onnxruntime-genai all read."""
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text()) | {
+    loaded_from = ("is_local", "local_files_only")
+    config = {key: x for key, x in json.loads(path.read_text()).items() if key not in loaded_from} | {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "chat_template": CHAT_TEMPLATE,
     }

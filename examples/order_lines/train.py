@@ -2,7 +2,7 @@
 
     pip install -r examples/order_lines/requirements-train.txt
     python examples/order_lines/train.py drafter        2 minutes on two quiet cores
-    python examples/order_lines/train.py validator      an hour; goes on from its checkpoint; needs the drafter's folder
+    python examples/order_lines/train.py validator      over an hour; goes on from its checkpoint; needs the drafter's folder
 
 The drafter is small and stopped early: its mistakes, and the token probabilities that betray them, are its own. The
 validator is larger, trained longer, and sees drafts, some of them the drafter's, in `judge` and `repair` form.
@@ -62,7 +62,7 @@ RECIPES = {
     "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
     "validator": Recipe(
         192, 6, 6, 512, 1e-2, 2e-2,
-        ((200, {"redo": 1.0}), (2_550, {"redo": 0.3, "judge": 0.15, "repair": 0.55})),
+        ((200, {"redo": 1.0}), (3_000, {"redo": 0.3, "judge": 0.15, "repair": 0.55})),
         SEEDS["validator"], bf16=True, noise=EMPHASIS,
     ),
 }  # fmt: skip
