@@ -1,6 +1,6 @@
 """Measure both models on the held-out lines with the embedded runtime.
 
-    python examples/order_lines/evaluate.py [--models DIR] [--data held_out] [--limit N] [--batch 16] [--threads 2] [--json FILE]
+    python examples/order_lines/evaluate.py [--models DIR] [--data held_out] [--limit N] [--batch 32] [--threads 1]
 
 Right means equal to `expected` as JSON (7 and 7.0 are equal). Repair checks the drafter's own drafts on the same lines;
 its result is the draft if approved, else the corrected value.
@@ -113,8 +113,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("drafter", "validator"))
     parser.add_argument("--data", choices=("held_out", "calibration"), default="held_out")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     tasks = held_out(args.limit, args.data)

@@ -2,7 +2,7 @@
 
     pip install -r examples/order_lines/requirements-train.txt
     python examples/order_lines/train.py drafter        2 minutes on two quiet cores
-    python examples/order_lines/train.py validator      over an hour; goes on from its checkpoint; needs the drafter's folder
+    python examples/order_lines/train.py validator      over an hour; goes on from its checkpoint; needs the drafter
 
 The drafter is small and stopped early: its mistakes, and the token probabilities that betray them, are its own. The
 validator is larger, trained longer, and sees drafts, some of them the drafter's, in `judge` and `repair` form.

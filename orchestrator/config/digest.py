@@ -18,8 +18,11 @@ def digest(value: Any) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """The digest of a folder's files, by relative name and content; of a file over 64 MiB its size and both ends."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    """The digest of a folder's files, by relative name and content; of a file over 64 MiB its size and both ends.
+
+    Prose (`*.md`, a model card) is left out: it changes no answer.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix != ".md" and not f.name.startswith("."))
     return digest([[f.relative_to(folder).as_posix(), _file_digest(f)] for f in files])
 
 
