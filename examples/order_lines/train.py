@@ -62,7 +62,7 @@ RECIPES = {
     "drafter": Recipe(128, 4, 4, 256, 1e-2, 2e-2, ((360, {"redo": 1.0}),), SEEDS["train"] + 1),
     "validator": Recipe(
         192, 6, 6, 512, 1e-2, 2e-2,
-        ((200, {"redo": 1.0}), (3_000, {"redo": 0.3, "judge": 0.15, "repair": 0.55})),
+        ((200, {"redo": 1.0}), (2_550, {"redo": 0.3, "judge": 0.15, "repair": 0.55})),
         SEEDS["validator"], bf16=True, noise=EMPHASIS,
     ),
 }  # fmt: skip
