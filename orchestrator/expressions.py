@@ -103,7 +103,7 @@ class Expression:
             raise ExpressionError(f"{self.source}: {error}") from None
         except Exception as error:  # noqa: BLE001 - of the package, any: what it can't evaluate fails closed
             raise ExpressionError(f"{self.source}: {self._reason(error)}") from None
-        except BaseException as error:
+        except BaseException as error:  # a panic of the Rust side is no Exception
             if type(error).__name__ != "PanicException":  # the Rust side's own, beside Exception
                 raise
             raise ExpressionError(f"{self.source}: the CEL runtime gave up on it") from None

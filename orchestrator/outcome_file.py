@@ -42,7 +42,7 @@ class OutcomeFile:
             raise InputError(f"can't write {str(self._path)!r}: {error.strerror or error}") from error
         try:
             self._read_back(self._file)
-        except BaseException:
+        except BaseException:  # whatever it is, the file is not left open
             self._written.close()
             self._file.close()
             raise

@@ -1,5 +1,8 @@
 """Bad input as somebody at the command line meets it: one clear line with a hint, the right exit code, no traceback,
-and nothing lost. Each command is a process of its own."""
+and nothing lost. Each command is a process of its own.
+
+Longer than 300 lines because it is one list, of bad input a user may give, and is read as one.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Where another file holds the test it is named: 1 test_one_path, 4 test_policy_safety, 5 test_pipeline and test_report,
 6 test_pipeline, 7 test_injection, 8 test_local and test_network, 9 test_recovery and test_kill.
+
+Longer than 300 lines because it is one list, of the invariants, and is read as one.
 """
 
 from __future__ import annotations

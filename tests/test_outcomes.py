@@ -1,4 +1,7 @@
-"""How tasks end: steps in a row, samples, guards, overrides, hand-offs, feedback, the baseline, and what is kept."""
+"""How tasks end: steps in a row, samples, guards, overrides, hand-offs, feedback, the baseline, and what is kept.
+
+Longer than 300 lines because it is one list, of how a run may end, and is read as one.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from orchestrator.cascade.draft import parse
 from orchestrator.cascade.rules import draw
 from orchestrator.cascade.run import Run
 from orchestrator.cascade.runtime import Runtime, Step
-from orchestrator.cascade.spot import request_anew
+from orchestrator.cascade.verdicts import redo_request
 from orchestrator.errors import BudgetExceeded, ExpressionError, ModelError, TaskError, UnpricedCall
 
 RULE = "baseline"
@@ -50,6 +50,6 @@ async def _value(alone: Run, step: Step, view: Mapping[str, Any], rt: Runtime) -
     if model is None or model.client.location in step.policy.before(view, run_id=alone.run_id).forbid:
         return None, False
     answered = await rt.apart.ask(
-        alone, step.id, "baseline", model, request_anew(step, model, dict(view)), cacheable=lambda _: False
+        alone, step.id, "baseline", model, redo_request(step, model, view), cacheable=lambda _: False
     )
     return parse(answered.answer.text, step.loaded.output_schema is not None)

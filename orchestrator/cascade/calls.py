@@ -3,6 +3,8 @@
 pick an endpoint -> wait for its gate -> write the intent (durable, budget reserved) -> ask -> settle (answer durable).
 Each attempt is a call of its own. **No request leaves before its intent is durable, and none is repeated once its
 answer is.** A cancelled or timed-out call is settled too: the provider may bill it.
+
+Longer than 300 lines because the whole way of one call, memo to settlement, is to be read in one place.
 """
 
 from __future__ import annotations
@@ -67,7 +69,6 @@ class Answered:
     memo_key: str
     from_memo: bool = False
     signals: bytes | None = None
-    source_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,9 @@ class Caller:
 
     def __init__(
         self, *, store: Store, pipeline: str, book: PriceBook | None, budget: BudgetConfig, cache_ttl_s: float | None,
-        keep_s: float, clock: Callable[[], float],
+        keep_s: float | None, clock: Callable[[], float],
     ) -> None:
+        """`cache_ttl_s` None: no cache. `keep_s`: how long an answer is kept for resuming; None: none is kept."""
         self._store, self._pipeline, self._book, self._budget = store, pipeline, book, budget
         self._cache_ttl_s, self._keep_s, self._clock = cache_ttl_s, keep_s, clock
         self._flights: dict[tuple[str, str], asyncio.Future[Answered]] = {}
@@ -126,7 +128,6 @@ class Caller:
             run.recalled = True
         return Answered(
             answer=stored.answer, memo_key=memo_key, from_memo=not own, signals=stored.signals,
-            source_run_id=stored.run_id,
         )
 
     # -- asking --------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ class Caller:
         self._flights[place] = mine
         try:
             answered = await self._retrying(run, step, role, model, request, key, cacheable)
-        except BaseException as error:
+        except BaseException as error:  # cancelled too: the flight ends for its followers
             if isinstance(error, Exception):
                 mine.set_exception(error)
                 mine.exception()  # retrieved: a flight nobody follows must not warn
@@ -227,7 +228,7 @@ class Caller:
         except ModelError as error:
             await _through(self._settle_failed(run, intent, model, error, time.perf_counter() - started))
             raise
-        except BaseException as error:
+        except BaseException as error:  # cancelled, mostly: what was sent may be billed, so it is settled
             lost = ConnectionLost(f"given up before an answer came: {type(error).__name__}", sent=sent)
             await _through(self._settle_failed(run, intent, model, lost, time.perf_counter() - started))
             raise
@@ -297,9 +298,9 @@ class Caller:
     ) -> None:
         now = self._clock()
         cost = self._price(model, answer)
-        keep = AnswerKeep(
-            tenant=run.task.tenant, memo_key=memo_key, answer=answer,
-            expires_at=now + (self._keep_s if ttl_s is None else ttl_s),
+        kept_s = self._keep_s if ttl_s is None else ttl_s
+        keep = None if kept_s is None else AnswerKeep(
+            tenant=run.task.tenant, memo_key=memo_key, answer=answer, expires_at=now + kept_s,
         )
         await self._record(
             run, intent, "settled", cost, answer.usage, answer.latency_ms, now, answer=answer, keep=keep

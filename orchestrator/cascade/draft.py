@@ -33,7 +33,7 @@ async def gather_all(works: Sequence[Any]) -> None:
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.gather(*tasks)
-    except BaseException:
+    except BaseException:  # cancelled too: no sibling goes on unseen
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

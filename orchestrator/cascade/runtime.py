@@ -13,7 +13,6 @@ from orchestrator.cascade.keys import model_identity
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals
-from orchestrator.config.fingerprint import fingerprint_digest, step_fingerprint
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json, model_target
 from orchestrator.config.pipeline import PipelineConfig, StepConfig
 from orchestrator.config.plugins import load_callable
@@ -44,7 +43,6 @@ class Step:
     when: Expression | None
     drafter: Model
     validator: Model | None
-    fingerprint: str
 
     @property
     def config(self) -> StepConfig:
@@ -156,8 +154,8 @@ def build(
         store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=cache,
         keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock,
     )
-    apart = Caller(  # for what serves nobody: no answer is read back, and each expires as it arrives
-        store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=None, keep_s=0.0,
+    apart = Caller(  # for what serves nobody: no answer is kept, so none is read back
+        store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=None, keep_s=None,
         clock=clock,
     )
     return Runtime(
@@ -210,7 +208,6 @@ def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> St
         when=compile_expression(step.config.when) if step.config.when else None,
         drafter=models[step.config.draft.model],
         validator=models[step.config.validate_.model] if step.config.validate_ else None,
-        fingerprint=fingerprint_digest(step_fingerprint(loaded, step)),
     )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.cascade.calls import Model
 from orchestrator.cascade.draft import cacheable, parse
 from orchestrator.cascade.run import Run, StepWork
 from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.cascade.verdicts import redo_request
 from orchestrator.errors import BudgetExceeded, ModelError, UnpricedCall
-from orchestrator.records import Request, Task
+from orchestrator.records import Task
 from orchestrator.store.entries import PendingSpotCheck
 
 
@@ -24,7 +24,7 @@ async def spot_check(task: Task, run_id: str, step: Step, draft: Any, view: dict
     structured = step.loaded.output_schema is not None
     try:
         answered = await rt.calls.ask(
-            run, step.id, "spot_check", step.validator, request_anew(step, step.validator, view),
+            run, step.id, "spot_check", step.validator, redo_request(step, step.validator, view),
             cacheable=lambda answer: cacheable(answer, structured),
         )
     except (ModelError, BudgetExceeded, UnpricedCall):
@@ -69,12 +69,3 @@ def _steps_before(run: Run, step_id: str) -> dict[str, Any]:
             break
         before[name] = result
     return before
-
-
-def request_anew(step: Step, model: Model, view: dict[str, Any]) -> Request:
-    """The step's task, asked of the validator as if there were no draft."""
-    config = model.config
-    return Request(
-        messages=step.renderer.messages(view), schema=step.loaded.output_schema if config.structured else None,
-        max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed, thinking=config.thinking,
-    )

@@ -149,7 +149,7 @@ async def _redo(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     """The validator does the task itself, unaware of the draft; broken answers are asked for once more."""
     structured = step.loaded.output_schema is not None
     for sample in range(ASKED_AGAIN + 1):
-        request = redo_request(run, step, model, sample)
+        request = redo_request(step, model, run.view(), sample)
         answered = await rt.calls.ask(
             run, step.id, "redo", model, request, cacheable=lambda a: cacheable(a, structured)
         )

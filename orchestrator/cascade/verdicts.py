@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,11 +75,12 @@ def verdict_request(
     )
 
 
-def redo_request(run: Run, step: Step, model: Model, sample: int) -> Request:
-    """The task itself, as the drafter was asked it; a second asking is warmer, with its own seed."""
+def redo_request(step: Step, model: Model, view: Mapping[str, Any], sample: int = 0) -> Request:
+    """The step's task, asked of the validator as if there were no draft: by redo, spot checks and baselines. A second
+    asking is warmer, with its own seed."""
     config = model.config
     return Request(
-        messages=step.renderer.messages(run.view()),
+        messages=step.renderer.messages(view),
         schema=step.loaded.output_schema if config.structured else None, max_tokens=config.max_tokens,
         temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
         seed=config.seed + sample, sample=sample, thinking=config.thinking,

@@ -151,7 +151,7 @@ def write_certificate(
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)
             os.replace(name, path)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no half certificate is left beside the old one
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:

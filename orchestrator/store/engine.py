@@ -80,7 +80,7 @@ class Store:
             self._writing = writing_engine(place)
             try:
                 self._connection = self._begin(clock(), lease_s)
-            except BaseException:
+            except BaseException:  # Ctrl-C too: a store that is not open leaves nothing behind
                 self._writing.dispose()
                 place.remove()
                 raise
@@ -101,7 +101,7 @@ class Store:
                 self.secret = migrations.secret(connection)
                 first = Transaction(connection=connection, owner_id=self.owner_id, now=now, lease_s=lease_s)
                 pulse(first, [None])
-        except BaseException:
+        except BaseException:  # the same
             connection.close()
             raise
         return connection

@@ -1,6 +1,7 @@
 """What goes into the store and what comes out of it: frozen, without SQL.
 
 Times are UTC epoch seconds (`_at`, `_until`); money is exact; `bytes` are JSON written by the caller.
+Longer than 300 lines because it is the whole contract of the store, and holds nothing but fields.
 """
 
 from __future__ import annotations

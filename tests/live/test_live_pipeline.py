@@ -85,7 +85,7 @@ class KillsTheServer(Progress):
     def _up(self) -> None:
         try:
             vllm_server.up(self._live.config, base=EXAMPLE, state_dir=self._live.state_dir, wait_s=600)
-        except BaseException:
+        except BaseException:  # whatever it is: a thread can't fail the test by itself
             _thread.interrupt_main()  # the run would wait for ever
             raise
 
