@@ -314,7 +314,8 @@ def test_an_interrupted_run_is_exit_code_130_and_resumes(tmp_path: Path) -> None
         words = [sys.executable, "-m", "orchestrator", "run", "p", "tasks.jsonl", "--out", "out.jsonl", "--yes",
                  "--concurrency", "8"]
         running = subprocess.Popen(
-            words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+            words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job inherits it ignored
         )
         wait_for(lambda: len(completions(tmp_path)) > 60)
         running.send_signal(signal.SIGINT)
