@@ -16,8 +16,14 @@ from orchestrator.cel_syntax import ARITHMETIC, Node
 Path = tuple[str, ...]
 Schema = Mapping[str, Any] | bool | None
 
-BEFORE = frozenset({"task", "steps"})
-"""Names at the root that a `before` rule, a guard or `when:` may read."""
+TASK_ALONE = frozenset({"task", "steps"})
+"""Names at the root that a guard or `when:` may read."""
+
+BEFORE = TASK_ALONE | {"gate", "gate_threshold"}
+"""What a `before` rule may read: the step's gate, too."""
+
+AFTER = TASK_ALONE | {"signals", "value", "confidence", "threshold", "attempt"}
+"""What is there once there is a draft."""
 
 _SIGNAL = ("ok", "value", "reason")
 _STEP = ("value", "status", "skipped")

@@ -21,13 +21,13 @@ from typing import Any
 import cel
 
 from orchestrator.cel_syntax import Node, macro_depth, parse
-from orchestrator.declared_fields import DeclaredFields, undeclared
+from orchestrator.declared_fields import AFTER, BEFORE, DeclaredFields, undeclared
 from orchestrator.errors import ExpressionError
 from orchestrator.records import Signal, Task
 
 __all__ = ["ROOTS", "DeclaredFields", "Expression", "check_expression", "compile_expression"]
 
-ROOTS = frozenset({"task", "steps", "signals", "value", "confidence", "threshold", "attempt"})
+ROOTS = BEFORE | AFTER
 MAX_SOURCE = 2_000
 MAX_CHARS = 1_000_000
 MAX_ITEMS = 20_000

@@ -62,7 +62,7 @@ class Ledger:
         })
         self.add(StepRow, *({
             "run_id": run_id, "step": name, "status": status, "propensity": propensity, "certified": False,
-            "attempts": 1, "from_cache": False, "features_json": "{}",
+            "attempts": 1, "from_cache": False, "features_json": "[]",
         } for name in steps))
         row = {
             "run_id": run_id, "pipeline": pipeline, "tenant": tenant, "config_id": config_id, "status": status,

@@ -11,10 +11,13 @@ from orchestrator.cascade.compare import compile_compare
 from orchestrator.cascade.signals import (
     compile_signals,
     confidence_of,
-    features,
+    draft_features,
     signals_from_json,
     signals_to_json,
 )
+from orchestrator.cascade.signals.features import features_from_json, features_to_json
+from orchestrator.config.feature_names import feature_names
+from orchestrator.config.pipeline import StepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.expressions import DeclaredFields
 from orchestrator.records import Draft, Signal, Task, TokenLogprobs
@@ -217,10 +220,15 @@ def test_an_unknown_confidence_is_none_and_minus_infinity_is_a_number() -> None:
 
 def test_features_are_numbers_without_content() -> None:
     signals = compile_signals(["schema", "logprob", "agreement"]).measure_sync(draft_of(GOOD), task_of("2x 4711"))
-    found = features(draft_of(GOOD), signals, task_of("2x 4711"))
-    assert all(type(value) is float and math.isfinite(value) for value in found.values())
+    names = feature_names(StepConfig.model_validate(
+        {"id": "s", "draft": {"model": "d"}, "signals": ["schema", "logprob", "agreement"], "policy": "p.yaml"}
+    ))
+    found = draft_features(draft_of(GOOD), signals, task_of("2x 4711"), names)
+    assert tuple(found) == names
+    assert all(value is None or (type(value) is float and math.isfinite(value)) for value in found.values())
     assert (found["lp_mean"], found["lp_q0"], found["stopped"], found["agreement.ok"]) == (-0.1, -1.0, 1.0, 0.0)
-    assert found["task_digits"] == pytest.approx(5 / 7)
+    assert found["task_digits"] == 0.71429  # 5 of 7, as kept
+    assert features_from_json(features_to_json(found.values()), names) == found
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_an_answer_comes_back_exactly(given_answer: Answer) -> None:
 
 
 async def test_an_outcome_comes_back_with_steps_in_order_calls_and_content(store: Store) -> None:
-    steps = (StepEntry(step="read", status="accepted"), StepEntry(step="answer", status="redone", features={"n": 2.0}))
+    steps = (StepEntry(step="read", status="accepted"), StepEntry(step="answer", status="redone", features=b"[2]"))
     contents = (("value:read", b'"r"'), ("value:answer", b'"a"'))
     await run_to_the_end(store, steps=steps, contents=contents, cost=usd(4), tags={"shop": "north"})
     stored = await store.stored_outcome("r1")

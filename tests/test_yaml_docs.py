@@ -17,6 +17,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "yaml.md"
 SECTIONS: dict[str, type[BaseModel]] = {
     "Pipeline": p.PipelineConfig, "models.NAME": p.ModelConfig, "models.NAME.serve": p.Serve, "steps[]": p.StepConfig,
     "steps[].draft": p.DraftConfig, "steps[].confidence": p.ConfidenceConfig, "steps[].validate": p.ValidateConfig,
+    "steps[].gate": p.GateConfig, "drift": p.DriftConfig, "on_lapse": p.LapseHook,
     "cache": p.CacheConfig, "budget": p.BudgetConfig, "limits": p.Limits, "limits.escalation": p.EscalationLimit,
     "content": p.ContentConfig, "success": p.SuccessConfig, "Policy": policy.PolicyConfig,
     "before[]": policy.BeforeRule, "after[]": policy.AfterRule, "Price book": prices.PriceBook,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from orchestrator.cascade.policy import AfterView, broken, enforce
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
-from orchestrator.cascade.signals import confidence_of
 from orchestrator.records import Action, Decision, StepResult
 
 
@@ -23,12 +22,12 @@ async def decide(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
 def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
     work, draft = run.work, run.work.draft
     assert draft is not None
-    source = step.config.confidence.from_ if step.config.confidence else None
-    threshold = float("inf") if run.collecting else step.threshold
+    problem = rt.revoked.get(step.id) or step.loaded.certificate_problem
+    threshold = float("inf") if run.collects else None if problem else step.threshold
     said = step.policy.after(AfterView(
         base=run.view(), signals=work.signals, value=draft.value, parsed=draft.parsed,
-        confidence=confidence_of(work.signals, source) if source else None, threshold=threshold,
-        certified=step.certified, certificate_problem=_problem(step), lapsed=rt.config.certificate_lapsed,
+        confidence=step.confidence(work.signals, work.features, run.task), threshold=threshold,
+        certified=step.certified, certificate_problem=problem, lapsed=rt.config.certificate_lapsed,
         guarantee=_guarantee(step), attempt=work.attempt, run_id=run.run_id,
     ))
     bounded = enforce(
@@ -48,15 +47,8 @@ def _guarantee(step: Step) -> str:
     return f"{certificate['loss']} <= {certificate['max_regret']:g} with {certificate['confidence']:.0%} confidence"
 
 
-def _problem(step: Step) -> str | None:
-    confidence = step.config.confidence
-    if confidence is None or confidence.threshold is not None:
-        return None
-    return step.loaded.certificate_problem
-
-
 def _can_escalate(run: Run, step: Step, rt: Runtime, said: Decision) -> bool:
-    if rt.mode == "draft_only" or run.collecting:
+    if rt.mode == "draft_only" or run.collects:
         return True  # not carried out: `_by_mode` serves the draft, a calibration stops there
     validator = rt.models[said.to] if said.to else step.validator
     if validator is None or validator.client.location in run.work.forbid:
@@ -66,9 +58,9 @@ def _can_escalate(run: Run, step: Step, rt: Runtime, said: Decision) -> bool:
 
 
 def _can_check(run: Run, step: Step, rt: Runtime) -> bool:
-    return (
-        step.validator is not None and step.validator.client.location not in run.work.forbid and rt.mode == "cascade"
-    )
+    if run.collecting or step.validator is None:
+        return False
+    return step.validator.client.location not in run.work.forbid and rt.mode == "cascade"
 
 
 def _by_mode(run: Run, rt: Runtime, decision: Decision) -> Decision:
@@ -76,7 +68,7 @@ def _by_mode(run: Run, rt: Runtime, decision: Decision) -> Decision:
 
     Not even draft_only serves a broken draft: that one goes to a person.
     """
-    if run.collecting or decision.action not in ("accept", "spot_check", "escalate"):
+    if run.collects or decision.action not in ("accept", "spot_check", "escalate"):
         return decision
     words = f"{rt.mode}: would {decision.action} ({decision.explanation})"
     if rt.mode == "shadow":
@@ -94,7 +86,7 @@ def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
         case "redraft":
             run.work.attempt += 1
             run.stage = Stage.RECALL
-        case "escalate" if not run.collecting:
+        case "escalate" if not run.collects:
             run.stage = Stage.VALIDATE
         case "accept" | "spot_check":
             _accept(run, step, rt, decision)

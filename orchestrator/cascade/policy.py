@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from orchestrator.cascade.rules import CompiledRule, compile_rule, draw
 from orchestrator.config.policy import AfterRule, BeforeRule, PolicyConfig
-from orchestrator.declared_fields import BEFORE, DeclaredFields
+from orchestrator.declared_fields import AFTER, BEFORE, DeclaredFields
 from orchestrator.errors import ConfigError, ExpressionError
 from orchestrator.expressions import check_expression
 from orchestrator.records import Action, Decision, Json, Signal
@@ -33,6 +33,30 @@ class BeforeDecision:
     action: Decision | None
     explanation: str
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReading:
+    """What a step's gate says of a task: the probability that its draft will do, and what that is compared with.
+
+    `threshold` None: nothing valid certifies one, and `problem` says why. `lapsed` is the pipeline's
+    `certificate_lapsed`.
+    """
+
+    probability: float | None
+    threshold: float | None
+    problem: str | None = None
+    lapsed: Literal["escalate", "hand_off"] = "escalate"
+
+    def bindings(self) -> dict[str, Any]:
+        return {"gate": self.probability, "gate_threshold": self.threshold}
+
+    @property
+    def fault(self) -> str | None:
+        """Why no rule can compare it."""
+        if self.threshold is None:
+            return self.problem or "there is no threshold"
+        return "the gate is unknown" if self.probability is None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +126,20 @@ class CompiledPolicy:
     def reads_confidence(self) -> bool:
         return any(rule.reads_confidence for rule in self.afters)
 
-    def before(self, view: Mapping[str, Any], *, run_id: str = "") -> BeforeDecision:
+    @property
+    def reads_gate(self) -> bool:
+        return any(rule.reads_gate for rule in (*self.forbids, *self.deciders))
+
+    def before(
+        self, view: Mapping[str, Any], *, run_id: str = "", gate: GateReading | None = None
+    ) -> BeforeDecision:
         """Decide on the task alone. `view` binds `task` ({input, meta} or a Task) and `steps`. Never raises.
 
-        Every `forbid` is evaluated first; then the first rule that matches decides.
+        Every `forbid` is evaluated first; then the first rule that matches decides. Without a `gate`, as in a
+        calibration, no task is stopped by one: the rules that decide by it are passed over.
         """
+        if gate is not None:
+            view = {**view, **gate.bindings()}
         forbid: set[str] = set()
         problems: list[str] = []
         reasons: list[str] = []
@@ -114,7 +147,7 @@ class CompiledPolicy:
             if _holds_before(rule, view, run_id, problems):
                 forbid.update(rule.config.forbid)
                 reasons.append(f"{rule.name}: {rule.words}: forbids {', '.join(rule.config.forbid)}")
-        action = self._decider(view, run_id, problems)
+        action = self._decider(view, run_id, problems, gate)
         if problems:
             forbid.add("remote")
         words = "; ".join([*problems, *reasons, *([action.explanation] if action else [])])
@@ -125,14 +158,20 @@ class CompiledPolicy:
             problems=tuple(problems),
         )
 
-    def _decider(self, view: Mapping[str, Any], run_id: str, problems: list[str]) -> Decision | None:
+    def _decider(
+        self, view: Mapping[str, Any], run_id: str, problems: list[str], gate: GateReading | None
+    ) -> Decision | None:
         for rule in self.deciders:
             known = len(problems)
             then = rule.config.then
             assert then is not None
+            if rule.reads_gate and gate is None:
+                continue
+            if rule.reads_gate and gate is not None and gate.fault:
+                return _decided(gate.lapsed, rule.config, f"{rule.name}: {rule.words}: {gate.fault}")
             if _holds_before(rule, view, run_id, problems):
                 words = f"{rule.name}: {rule.words}" + (f": {rule.config.message}" if rule.config.message else "")
-                return _decided(then, rule.config, words)
+                return _of_gate(_decided(then, rule.config, words), gate if rule.reads_gate else None)
             if len(problems) > known and then in ("hand_off", "decline"):
                 # the task may be one that no model should answer, and only a person can tell
                 return _decided("hand_off", rule.config, f"{rule.name} might have said {then}")
@@ -173,17 +212,16 @@ def compile_policy(policy: PolicyConfig, *, allow_imports: Sequence[str] = ()) -
         if names.count(name) > 1 or name == OTHERWISE:
             raise ConfigError(f"policy {policy.policy!r}: the name {name!r} is taken: give each rule its own", key=name)
     before = [compile_rule(policy.policy, rule, allow_imports) for rule in policy.before]
-    for rule in before:
-        if not rule.reads <= BEFORE:
-            unknown = ", ".join(sorted(rule.reads - BEFORE))
-            raise ConfigError(
-                f"policy {policy.policy!r}, rule {rule.name!r} reads {unknown}: before the draft it can't"
-            )
+    after = [compile_rule(policy.policy, rule, allow_imports) for rule in policy.after]
+    for rules, known, place in ((before, BEFORE, "before the draft"), (after, AFTER, "after the draft")):
+        for rule in rules:
+            if unknown := ", ".join(sorted(rule.reads - known)):
+                raise ConfigError(f"policy {policy.policy!r}, rule {rule.name!r} reads {unknown}: {place} it can't")
     return CompiledPolicy(
         config=policy,
         forbids=tuple(rule for rule in before if rule.config.forbid),
         deciders=tuple(rule for rule in before if rule.config.then),
-        afters=tuple(compile_rule(policy.policy, rule, allow_imports) for rule in policy.after),
+        afters=tuple(after),
     )
 
 
@@ -281,6 +319,14 @@ def _decided(action: Action, rule: BeforeRule, words: str) -> Decision:
     return Decision(
         action=action, rule=rule.name, explanation=words, mode=rule.mode, to=rule.to, message=rule.message
     )
+
+
+def _of_gate(decision: Decision, gate: GateReading | None) -> Decision:
+    """`decision` with the numbers that a gate's rule compared."""
+    if gate is None:
+        return decision
+    words = f"{decision.explanation} (gate {gate.probability:.4g}, threshold {gate.threshold:.4g})"
+    return replace(decision, confidence=gate.probability, threshold=gate.threshold, explanation=words)
 
 
 def _changed(decision: Decision, action: Action, why: str) -> Decision:

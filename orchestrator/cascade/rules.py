@@ -15,6 +15,7 @@ from orchestrator.expressions import Expression, compile_expression
 from orchestrator.records import Json, Task
 
 ON_CONFIDENCE = frozenset({"confidence", "threshold"})
+ON_GATE = frozenset({"gate", "gate_threshold"})
 R = TypeVar("R", BeforeRule, AfterRule)
 
 
@@ -27,6 +28,7 @@ class CompiledRule(Generic[R]):
     words: str
     reads: frozenset[str]
     reads_confidence: bool
+    reads_gate: bool
     _expression: Expression | None
     _guard: Callable[..., Any] | None
 
@@ -64,7 +66,8 @@ def compile_rule(policy: str, rule: R, allow_imports: Sequence[str]) -> Compiled
     words = rule.when or (f"guard {rule.guard}" if rule.guard else "always")
     return CompiledRule(
         config=rule, name=rule.name, words=words, reads=reads,
-        reads_confidence=not reads.isdisjoint(ON_CONFIDENCE), _expression=expression, _guard=guard,
+        reads_confidence=not reads.isdisjoint(ON_CONFIDENCE), reads_gate=not reads.isdisjoint(ON_GATE),
+        _expression=expression, _guard=guard,
     )
 
 

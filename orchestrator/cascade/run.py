@@ -55,6 +55,7 @@ class StepWork:
     kept: Kept | None = None
     kept_signals: bytes | None = None
     signals: dict[str, Signal] = field(default_factory=dict)
+    features: dict[str, float | None] = field(default_factory=dict)
     decision: Decision | None = None
     verdict: Verdict | None = None
     draft_ok: bool | None = None
@@ -89,6 +90,7 @@ class Run:
     follow: asyncio.Future[Outcome] | None = None
     resumed: bool = False
     collecting: bool = False
+    collect_at: int = 0
     escalated: bool = False
     degraded: bool = False
     recalled: bool = False
@@ -99,11 +101,16 @@ class Run:
     error: OrchestratorError | None = None
     outcome: Outcome | None = None
 
+    @property
+    def collects(self) -> bool:
+        """Is it at the step whose drafts a calibration collects: nothing of it is validated or served."""
+        return self.collecting and self.step == self.collect_at
+
     def end_step(self, result: StepResult, steps: int) -> None:
         """Record how the present step ended and move on: to the next step, or to settle."""
         self.results[result.step] = result
         ended = result.status in ("handed_off", "declined", "failed")
-        last = ended or self.step + 1 >= steps
+        last = ended or self.step + 1 >= steps or self.collects
         self.stage = Stage.SETTLE if last else Stage.SCREEN
         if not last:
             self.step += 1

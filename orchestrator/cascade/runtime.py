@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.calls import Caller, Model
 from orchestrator.cascade.compare import Compare, compile_compare
+from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.cascade.keys import model_identity
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
-from orchestrator.cascade.signals import SignalSet, compile_signals
+from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of
+from orchestrator.cascade.signals.features import Features
+from orchestrator.config.feature_names import feature_names
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json, model_target
-from orchestrator.config.pipeline import PipelineConfig, StepConfig
+from orchestrator.config.pipeline import Compared, PipelineConfig, StepConfig
 from orchestrator.config.plugins import load_callable
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_for
 from orchestrator.models.limits import EndpointGate, EndpointPool, retrying
-from orchestrator.records import Mode, Outcome, Request
+from orchestrator.records import Mode, Outcome, Request, Signal, Task
 from orchestrator.store.entries import ConfigEntry
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ class Step:
     when: Expression | None
     drafter: Model
     validator: Model | None
+    features: tuple[str, ...]
+    fitted: FittedConfidence | None
+    gate: FittedConfidence | None
 
     @property
     def config(self) -> StepConfig:
@@ -55,20 +61,26 @@ class Step:
     @property
     def threshold(self) -> float | None:
         """The number confidence is compared with; None where nothing (valid) certifies one."""
-        confidence = self.config.confidence
-        if confidence is None:
-            return None
-        if confidence.threshold is not None:
-            return confidence.threshold
-        if self.loaded.certificate is None or self.loaded.certificate_problem:
-            return None
-        found = self.loaded.certificate.get("threshold")
-        return None if found is None else float(found)
+        return _threshold(self.config.confidence, self.loaded.certificate, self.loaded.certificate_problem)
+
+    @property
+    def gate_threshold(self) -> float | None:
+        """The number the gate is compared with, before the draft; None where nothing (valid) certifies one."""
+        return _threshold(self.config.gate, self.loaded.gate_certificate, self.loaded.gate_problem)
 
     @property
     def certified(self) -> bool:
         confidence = self.config.confidence
         return confidence is not None and confidence.certificate is not None and not self.loaded.certificate_problem
+
+    def confidence(self, signals: Mapping[str, Signal], features: Features, task: Task) -> float | None:
+        """What the threshold is compared with: one raw signal, or the fitted probability that the draft is right."""
+        source = self.config.confidence
+        if source is None:
+            return None
+        if source.from_ is not None:
+            return confidence_of(signals, source.from_)
+        return self.fitted.of(features, task.meta) if self.fitted is not None else None
 
     def request(self, view: Mapping[str, Any], sample: int) -> Request:
         """The draft request of a task: sample 0 at the model's own temperature, later ones warmer, with own seeds."""
@@ -85,6 +97,13 @@ class Step:
         )
 
 
+def _threshold(compared: Compared | None, certificate: Mapping[str, Any] | None, problem: str | None) -> float | None:
+    if compared is None or problem:
+        return None
+    found = compared.threshold if certificate is None else certificate.get("threshold")
+    return None if found is None else float(found)
+
+
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """A task that this process is at work on: the digest of its content, and the outcome to come."""
@@ -95,7 +114,8 @@ class UnderWay:
 
 @dataclass(slots=True)
 class Runtime:
-    """One pipeline at work in one event loop."""
+    """One pipeline at work in one event loop. `revoked` says of a step why its certificate counts for nothing any more,
+    though its file still stands."""
 
     loaded: LoadedPipeline
     store: Store
@@ -114,6 +134,7 @@ class Runtime:
     background: set[asyncio.Task[None]] = field(default_factory=set)
     share_at: float = 0.0
     escalations_paused: bool = False
+    revoked: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -208,6 +229,9 @@ def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> St
         when=compile_expression(step.config.when) if step.config.when else None,
         drafter=models[step.config.draft.model],
         validator=models[step.config.validate_.model] if step.config.validate_ else None,
+        features=feature_names(step.config),
+        fitted=FittedConfidence(step.confidence_artefact) if step.confidence_artefact else None,
+        gate=FittedConfidence(step.gate_artefact) if step.gate_artefact else None,
     )
 
 

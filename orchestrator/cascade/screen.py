@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.cascade.policy import GateReading
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.cascade.signals import task_features
+from orchestrator.config.feature_names import TASK_FEATURES
 from orchestrator.errors import ExpressionError
-from orchestrator.records import Decision, StepResult
+from orchestrator.records import Decision, StepResult, Task
 
 
 async def screen(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
@@ -26,11 +29,11 @@ def _screen(run: Run, step: Step, rt: Runtime) -> None:
     if not wanted:
         run.end_step(StepResult(step=step.id, status="accepted", skipped=True), len(rt.steps))
         return
-    before = step.policy.before(view, run_id=run.run_id)
+    before = step.policy.before(view, run_id=run.run_id, gate=_gate(run, step, rt))
     run.work.forbid = before.forbid
     if before.action is not None:
         _act(run, step, rt, before.action)
-    elif rt.mode == "validate_only" and not run.collecting:
+    elif rt.mode == "validate_only" and not run.collects:
         run.work.decision = Decision(
             action="escalate", rule="mode", explanation="mode is validate_only", forbid=before.forbid, mode="redo"
         )
@@ -45,10 +48,27 @@ def _screen(run: Run, step: Step, rt: Runtime) -> None:
         run.stage = Stage.RECALL
 
 
+def _gate(run: Run, step: Step, rt: Runtime) -> GateReading | None:
+    """What the step's gate says, where a rule asks for it; a calibration drafts whatever a gate says."""
+    return None if run.collects or not step.policy.reads_gate else gate_reading(run.task, step, rt)
+
+
+def gate_reading(task: Task, step: Step, rt: Runtime) -> GateReading:
+    names = dict(zip(TASK_FEATURES, task_features(task), strict=True))
+    return GateReading(
+        probability=step.gate.of(names, task.meta) if step.gate is not None else None,
+        threshold=step.gate_threshold,
+        problem=step.loaded.gate_problem or (None if step.config.gate else "the step has no `gate:`"),
+        lapsed=rt.config.certificate_lapsed,
+    )
+
+
 def _act(run: Run, step: Step, rt: Runtime, decision: Decision) -> None:
     match decision.action:
         case "escalate" if rt.mode == "draft_only":
             run.stage = Stage.RECALL
+        case "escalate" if run.collects:
+            _hand_off(run, step, rt, decision.rule, decision.explanation)  # a calibration only drafts
         case "escalate":
             run.work.decision, run.stage = decision, Stage.VALIDATE
         case "decline":

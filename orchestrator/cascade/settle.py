@@ -198,7 +198,7 @@ def _step_entry(result: StepResult, run: Run, *, told: bool) -> StepEntry:
         threshold=d.threshold if d else None, certified=bool(d and d.certified),
         propensity=d.propensity if d else None, verdict=result.verdict.kind if result.verdict else None,
         draft_ok=result.draft_ok, attempts=result.attempts, from_cache=run.recalled,
-        features=run.features.get(result.step, b"{}"),
+        features=run.features.get(result.step, b"[]"),
     )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
-from orchestrator.cascade.signals import features, signals_from_json, signals_to_json
+from orchestrator.cascade.signals import draft_features, signals_from_json, signals_to_json
+from orchestrator.cascade.signals.features import features_from_json, features_to_json
 
 
 async def weigh(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
@@ -25,7 +24,8 @@ async def _weigh(run: Run, step: Step) -> None:
     if work.kept_signals is not None and _take_kept(run, step, work.kept_signals):
         return
     work.signals = await step.signals.measure(draft, run.task, list(work.drafts.values()))
-    numbers = orjson.dumps(features(draft, work.signals, run.task))  # a log-probability of zero is null there
+    work.features = draft_features(draft, work.signals, run.task, step.features)
+    numbers = features_to_json(work.features.values())
     run.features[step.id] = numbers
     if work.kept is not None:
         run.kept.append((work.kept, b"\n".join((step.signals.digest, numbers, signals_to_json(work.signals)))))
@@ -37,5 +37,6 @@ def _take_kept(run: Run, step: Step, kept: bytes) -> bool:
     if version != step.signals.digest:
         return False
     run.work.signals = signals_from_json(body)
+    run.work.features = features_from_json(numbers, step.features)
     run.features[step.id] = numbers
     return True

@@ -10,9 +10,9 @@ from orchestrator.check.compiled import Checked
 from orchestrator.check.finding import Finding, faults_of
 from orchestrator.check.prices import priced_models
 from orchestrator.check.residency import residency_findings
-from orchestrator.config.expression_names import reads_confidence
+from orchestrator.config.expression_names import reads_confidence, reads_gate
 from orchestrator.config.loader import LoadedStep
-from orchestrator.declared_fields import BEFORE, DeclaredFields
+from orchestrator.declared_fields import AFTER, TASK_ALONE, DeclaredFields
 from orchestrator.errors import OrchestratorError
 
 _NO_SCHEMA = "is not in any schema"
@@ -25,7 +25,7 @@ def check_expressions(checked: Checked) -> Iterator[Finding]:
     for step in checked.loaded.steps:
         place, after = f"step {step.config.id}", _fields(checked, step)
         if step.config.when:
-            before = replace(after, roots=BEFORE)
+            before = replace(after, roots=TASK_ALONE)
             yield from _problems(f"{place}, when", check_expression(step.config.when, fields=before))
         if step.config.id in checked.signals:
             yield from _problems(place, checked.signals[step.config.id].check(after))
@@ -65,7 +65,7 @@ def check_confidence(checked: Checked) -> Iterator[Finding]:
         if not rules:
             yield Finding("warning", place, f"no rule of {step.policy.policy!r} compares the confidence")
         signals = checked.signals.get(step.config.id)
-        if signals is not None and (problem := signals.confidence_problem(confidence.from_)):
+        if signals is not None and confidence.from_ and (problem := signals.confidence_problem(confidence.from_)):
             yield Finding("error", place, problem)
         if confidence.threshold is not None:
             words = f"UNCERTIFIED: the threshold {confidence.threshold} is a plain number"
@@ -77,6 +77,27 @@ def check_confidence(checked: Checked) -> Iterator[Finding]:
         elif step.certificate is not None:
             certified = f"certified at {step.certificate['threshold']}: {step.certificate['guarantee']}"
             yield Finding("info", place, certified)
+
+
+def check_gate(checked: Checked) -> Iterator[Finding]:
+    """Whether a gate is compared with anything, by what, and what that is worth."""
+    for step in checked.loaded.steps:
+        place, gate = f"step {step.config.id}", step.config.gate
+        rules = [rule.name for rule in step.policy.before if rule.when and reads_gate(rule.when)]
+        if gate is None:
+            for name in rules:
+                words = f"every task would escalate: rule {name!r} compares the gate, and the step has no `gate:`"
+                yield Finding("error", place, words)
+        elif not rules:
+            yield Finding("warning", place, f"no `before` rule of {step.policy.policy!r} compares the gate")
+        elif step.gate_problem:
+            does = "escalate" if checked.loaded.config.certificate_lapsed == "escalate" else "be handed off"
+            yield Finding("warning", place, f"every task would {does} before its draft: {step.gate_problem}")
+        elif step.gate_certificate is not None:
+            said = step.gate_certificate
+            yield Finding("info", place, f"gate certified at {said['threshold']}: {said['guarantee']}")
+        else:
+            yield Finding("warning", place, f"UNCERTIFIED: the gate's threshold {gate.threshold} is a plain number")
 
 
 def check_otherwise(checked: Checked) -> Iterator[Finding]:
@@ -140,8 +161,8 @@ def check_residency(checked: Checked) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
-    check_expressions, check_callables, check_confidence, check_otherwise, check_roles, check_prompts, check_prices,
-    check_residency,
+    check_expressions, check_callables, check_confidence, check_gate, check_otherwise, check_roles, check_prompts,
+    check_prices, check_residency,
 )
 
 
@@ -149,7 +170,8 @@ def _fields(checked: Checked, step: LoadedStep) -> DeclaredFields:
     """What the step's `after` rules may read."""
     steps, signals = checked.loaded.steps, checked.signals.get(step.config.id)
     return DeclaredFields(
-        task=checked.loaded.task_schema, value=step.output_schema, signals=signals.names if signals else (),
+        roots=AFTER, task=checked.loaded.task_schema, value=step.output_schema,
+        signals=signals.names if signals else (),
         steps={one.config.id: one.output_schema for one in steps[: steps.index(step)]},
     )
 

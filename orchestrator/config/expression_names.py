@@ -8,6 +8,7 @@ _STRING = re.compile(r"""r?("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
 _STEP = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
 _STEP_INDEXED = re.compile(r"""(?<![\w.])steps\s*\[\s*["']([A-Za-z_]\w*)["']\s*\]""")
 _CONFIDENCE = re.compile(r"(?<![\w.])(confidence|threshold)\b")
+_GATE = re.compile(r"(?<![\w.])(gate|gate_threshold)\b")
 
 
 def steps_read(source: str) -> frozenset[str]:
@@ -19,3 +20,8 @@ def steps_read(source: str) -> frozenset[str]:
 def reads_confidence(source: str) -> bool:
     """Does `source` compare with `confidence` or `threshold`?"""
     return bool(_CONFIDENCE.search(_STRING.sub('""', source)))
+
+
+def reads_gate(source: str) -> bool:
+    """Does `source` compare with `gate` or `gate_threshold`?"""
+    return bool(_GATE.search(_STRING.sub('""', source)))

@@ -7,6 +7,7 @@ same in shadow, which is where certificates come from.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config.digest import digest, folder_digest
@@ -19,6 +20,7 @@ from orchestrator.config.secrets import written
 
 _ADDRESS_KEYS = frozenset({"api_key", "api_base", "base_url", "timeout", "num_retries", "max_retries", "organization"})
 _SHOWN_DIGITS = 16
+_WEIGHING = frozenset({"confidence_source", "rules_before_confidence", "gate"})
 
 
 def step_fingerprint(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, str]:
@@ -37,25 +39,74 @@ def differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
 
 
 def certificate_problem(loaded: LoadedPipeline, step: LoadedStep) -> str | None:
-    """Why the certificate of `step` counts for nothing: absent, without a threshold, of another signal, lapsed."""
-    path, confidence, certificate = step.certificate_path, step.config.confidence, step.certificate
-    if path is None or confidence is None:
+    """Why the certificate of `step` counts for nothing: absent, without a threshold, of another signal, lapsed.
+
+    A fitted confidence that is absent or was fitted on other drafts counts for nothing either.
+    """
+    confidence = step.config.confidence
+    if confidence is None:
         return None
+    problem = _artefact_problem(loaded, step, step.confidence_path, step.confidence_artefact)
+    if problem or step.certificate_path is None:
+        return problem
+    found = step_fingerprint(loaded, step)
+    return _problem(loaded, step.certificate_path, step.certificate, confidence.signal, found)
+
+
+def gate_problem(loaded: LoadedPipeline, step: LoadedStep) -> str | None:
+    """The same of the certificate of the step's gate."""
+    if step.config.gate is None:
+        return None
+    problem = _artefact_problem(loaded, step, step.gate_path, step.gate_artefact)
+    if problem or step.gate_certificate_path is None:
+        return problem
+    found = gate_fingerprint(loaded, step)
+    return _problem(loaded, step.gate_certificate_path, step.gate_certificate, "gate", found)
+
+
+def gate_fingerprint(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, str]:
+    """What a gate's certificate was made for: the drafts, and the gate; no rule comes before it."""
+    drafts = draft_fingerprint(step_fingerprint(loaded, step))
+    return {**drafts, "confidence_source": _short(_meaning(step.gate_artefact))}
+
+
+def draft_fingerprint(fingerprint: Mapping[str, str]) -> dict[str, str]:
+    """The part of a fingerprint that says how drafts are made and judged, not which of them reach the rule that
+    compares, nor by what: steps alike in it can share a fitted confidence."""
+    return {name: value for name, value in fingerprint.items() if name not in _WEIGHING}
+
+
+def _problem(
+    loaded: LoadedPipeline, path: Path, certificate: Mapping[str, Any] | None, signal: str, found: Mapping[str, str]
+) -> str | None:
     if certificate is None:
         return f"certificate not found: {path}; run `orchestrator calibrate {loaded.path} --labels FILE`"
     if certificate["threshold"] is None:
         return f"{path} certifies no threshold: none passed its test"
-    if certificate["signal"] != confidence.from_:
-        return f"{path} certifies {certificate['signal']!r}, and `confidence:` is from {confidence.from_!r}"
-    if changed := differences(certificate["fingerprint"], step_fingerprint(loaded, step)):
+    if certificate["signal"] != signal:
+        return f"{path} certifies {certificate['signal']!r}, and the confidence is {signal!r}"
+    if changed := differences(certificate["fingerprint"], found):
         return f"{path} has lapsed: {', '.join(changed)} changed since it was made"
+    return None
+
+
+def _artefact_problem(
+    loaded: LoadedPipeline, step: LoadedStep, path: Path | None, artefact: Mapping[str, Any] | None
+) -> str | None:
+    """Why a fitted confidence counts for nothing: absent, or fitted on drafts made otherwise."""
+    if path is None:
+        return None
+    if artefact is None:
+        return f"fitted confidence not found: {path}; run `orchestrator calibrate {loaded.path} --labels FILE`"
+    made = draft_fingerprint(step_fingerprint(loaded, step))
+    if changed := differences(draft_fingerprint(artefact["fingerprint"]), made):
+        return f"{path} has lapsed: {', '.join(changed)} changed since it was fitted"
     return None
 
 
 def _components(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, Any]:
     config, models = step.config, loaded.config.models
     validator = config.validate_
-    confidence = config.confidence
     return {
         "prompt": step.prompt,
         "system": step.system,
@@ -69,13 +120,33 @@ def _components(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, Any]:
         "validate_mode": validator.mode if validator else None,
         "on_reject": validator.on_reject if validator else None,
         "signals": config.signals,
-        "confidence_source": confidence.from_ if confidence else None,
+        "confidence_source": _source(step),
+        **({"gate": _gate(step)} if step.config.gate else {}),
         "compare": config.compare,
         "rules_before_confidence": [_rule(loaded, rule) for rule in _rules_up_to_confidence(step)],
         "guards": loaded.config.guards,
         "when": config.when,
         "earlier_steps": _earlier(loaded, step),
     }
+
+
+def _source(step: LoadedStep) -> Any:
+    confidence = step.config.confidence
+    if confidence is None or confidence.fitted is None:
+        return confidence.from_ if confidence else None
+    return _meaning(step.confidence_artefact)
+
+
+def _gate(step: LoadedStep) -> Any:
+    """A gate decides which tasks get a draft at all."""
+    written = step.config.gate.threshold if step.config.gate else None
+    certified = step.gate_certificate["threshold"] if step.gate_certificate else None
+    return [_meaning(step.gate_artefact), certified if written is None else written]
+
+
+def _meaning(artefact: Mapping[str, Any] | None) -> Any:
+    """What a fitted confidence computes; not when it was fitted, nor how well."""
+    return None if artefact is None else [artefact["features"], artefact["model"], artefact["calibration"]]
 
 
 def _identity(loaded: LoadedPipeline, name: str) -> list[str | None]:

@@ -16,7 +16,7 @@ from orchestrator.config.prices import PriceBook
 class LoadedStep:
     """One step with its files read. `prompt` and `system` are Jinja sources; without a prompt the task brings messages.
 
-    `reads` are the dotted names the prompt mentions. `certificate_problem` says why `certificate` counts for nothing.
+    `reads` are the dotted names the prompt mentions. The `_problem`s say why a certificate counts for nothing.
     """
 
     config: StepConfig
@@ -29,6 +29,13 @@ class LoadedStep:
     certificate: Mapping[str, Any] | None = None
     certificate_path: Path | None = None
     certificate_problem: str | None = None
+    confidence_artefact: Mapping[str, Any] | None = None
+    confidence_path: Path | None = None
+    gate_artefact: Mapping[str, Any] | None = None
+    gate_path: Path | None = None
+    gate_certificate: Mapping[str, Any] | None = None
+    gate_certificate_path: Path | None = None
+    gate_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,18 +7,20 @@ any money is spent; only a certificate's absence or lapse is no fault, but a `ce
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.canonical import canonical
-from orchestrator.config.addresses import check_location, networks
+from orchestrator.config.addresses import check_location, host_of, is_local, networks
 from orchestrator.config.certificate import read_certificate
 from orchestrator.config.checked import validated
+from orchestrator.config.confidence import read_confidence
 from orchestrator.config.digest import digest
 from orchestrator.config.document import Document
-from orchestrator.config.fingerprint import certificate_problem
+from orchestrator.config.feature_names import feature_names
+from orchestrator.config.fingerprint import certificate_problem, gate_problem, step_fingerprint
 from orchestrator.config.loaded import LoadedPipeline as LoadedPipeline
 from orchestrator.config.loaded import LoadedStep as LoadedStep
 from orchestrator.config.order import check_order
@@ -43,7 +45,7 @@ def load_pipeline(path: str | Path, *, env: Mapping[str, str] | None = None) -> 
     written = validated(PipelineConfig, document)
     environment = Environment(document, os.environ if env is None else env)
     models = {name: environment.expand(name, model) for name, model in written.models.items()}
-    config = written.model_copy(update={"models": models})
+    config = written.model_copy(update={"models": models, "on_lapse": environment.expand_hook(written.on_lapse)})
     _check_residency(config, document)
     references = References(document, config.allow_imports)
     references.models(config)
@@ -52,13 +54,16 @@ def load_pipeline(path: str | Path, *, env: Mapping[str, str] | None = None) -> 
     steps = tuple(_step(references, i, step) for i, step in enumerate(config.steps))
     check_order(steps, document)
     book = validated(PriceBook, read_yaml(book_path)) if book_path else None
-    body = _body(document, steps, task_schema, book)
     loaded = LoadedPipeline(
         config=config, path=document.path, steps=steps, book=book, book_path=book_path, task_schema=task_schema,
-        config_id=digest(body), resolved=references.resolved, secrets=frozenset(environment.secrets), body=body,
+        config_id="", resolved=references.resolved, secrets=frozenset(environment.secrets), body={},
     )
-    checked = (replace(step, certificate_problem=certificate_problem(loaded, step)) for step in steps)
-    return replace(loaded, steps=tuple(checked))
+    checked = tuple(
+        replace(step, certificate_problem=certificate_problem(loaded, step), gate_problem=gate_problem(loaded, step))
+        for step in steps
+    )
+    body = _body(document, loaded, book)
+    return replace(loaded, steps=checked, body=body, config_id=digest(body))
 
 
 def config_body_json(loaded: LoadedPipeline) -> str:
@@ -84,10 +89,16 @@ def _step(references: References, index: int, config: StepConfig) -> LoadedStep:
     assert policy_path is not None
     policy = validated(PolicyConfig, policy_document := read_yaml(policy_path))
     references.known_models(policy, policy_document)
-    confidence = config.confidence
-    certificate_path = references.path(
-        (*at, "confidence", "certificate"), confidence.certificate if confidence else None, must_exist=False
-    )
+    confidence, gate = config.confidence, config.gate
+
+    def made(part: str, key: str, named: str | None) -> Path | None:
+        """The path of a file that `calibrate` makes: it may not be there yet."""
+        return references.path((*at, part, key), named, must_exist=False)
+
+    certificate_path = made("confidence", "certificate", confidence.certificate if confidence else None)
+    confidence_path = made("confidence", "fitted", confidence.fitted if confidence else None)
+    gate_certificate_path = made("gate", "certificate", gate.certificate if gate else None)
+    gate_path = made("gate", "fitted", gate.fitted if gate else None)
     return LoadedStep(
         config=config,
         prompt=prompt.text if prompt else None,
@@ -96,9 +107,19 @@ def _step(references: References, index: int, config: StepConfig) -> LoadedStep:
         output_schema=references.schema((*at, "output"), config.output),
         policy=policy,
         policy_path=policy_path,
-        certificate=read_certificate(certificate_path) if certificate_path and certificate_path.is_file() else None,
+        certificate=_if_made(certificate_path, read_certificate),
         certificate_path=certificate_path,
+        confidence_artefact=_if_made(confidence_path, read_confidence),
+        confidence_path=confidence_path,
+        gate_artefact=_if_made(gate_path, read_confidence),
+        gate_path=gate_path,
+        gate_certificate=_if_made(gate_certificate_path, read_certificate),
+        gate_certificate_path=gate_certificate_path,
     )
+
+
+def _if_made(path: Path | None, read: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return read(path) if path is not None and path.is_file() else None
 
 
 def _check_residency(config: PipelineConfig, document: Document) -> None:
@@ -113,14 +134,25 @@ def _check_residency(config: PipelineConfig, document: Document) -> None:
                 f"{document.path}:{document.line(at)}: `residency: local`, and model {name!r} is {model.location}",
                 hint="use a local model, or take `residency: local` away",
             )
+    webhook = config.on_lapse.webhook if config.on_lapse else None
+    with located(document, ("on_lapse", "webhook")):
+        stays = webhook is None or is_local(host_of(webhook), local)
+    if config.residency == "local" and not stays:
+        raise ResidencyError(
+            f"{document.path}:{document.line(('on_lapse', 'webhook'))}: `residency: local`, and the webhook's address "
+            "is neither loopback nor in `local_networks:`",
+            hint="name a local address, or `command:`",
+        )
 
 
-def _body(
-    document: Document, steps: tuple[LoadedStep, ...], task_schema: dict[str, Any] | None, book: PriceBook | None
-) -> dict[str, Any]:
+def _body(document: Document, loaded: LoadedPipeline, book: PriceBook | None) -> dict[str, Any]:
+    """What a run's configuration was: the files as they stood, and the digests by which drafts are alike."""
+    steps = loaded.steps
     return {
         "pipeline": document.data,
-        "task": task_schema,
+        "fingerprints": {step.config.id: step_fingerprint(loaded, step) for step in steps},
+        "features": {step.config.id: feature_names(step.config) for step in steps},
+        "task": loaded.task_schema,
         "prices": book.book if book else None,
         "steps": {
             step.config.id: {
@@ -129,6 +161,7 @@ def _body(
                 "output": step.output_schema,
                 "policy": step.policy.model_dump(mode="json", exclude_defaults=True),
                 "threshold": step.certificate.get("threshold") if step.certificate else None,
+                "gate_threshold": step.gate_certificate.get("threshold") if step.gate_certificate else None,
             }
             for step in steps
         },

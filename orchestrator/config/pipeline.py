@@ -6,7 +6,7 @@ Loading (YAML 1.2, `${NAME}`, paths, line numbers) is `loader.py`; nothing here 
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -101,18 +101,14 @@ class DraftConfig(Strict):
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
 
 
-class ConfidenceConfig(Strict):
-    """What the threshold is compared with: one raw signal, and a certificate or a plain number.
+class Compared(Strict):
+    """What a threshold stands on: a certificate file, or a plain number."""
 
-    `from` names a signal (`agreement`) or a part of its value (`logprob.mean`).
-    """
-
-    from_: Annotated[str, Field(alias="from")]
     certificate: str | None = None
     threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> ConfidenceConfig:
+    def _one_threshold(self) -> Self:
         if self.certificate is None and self.threshold is None:
             raise ValueError(
                 "every draft would escalate: give `certificate:` (see `orchestrator calibrate`) or `threshold:`"
@@ -120,6 +116,37 @@ class ConfidenceConfig(Strict):
         if self.certificate is not None and self.threshold is not None:
             raise ValueError("give `certificate:` or `threshold:`, not both")
         return self
+
+
+class ConfidenceConfig(Compared):
+    """What the threshold is compared with: one raw signal (`from`), or a fitted probability (`fitted`, a file that
+    `orchestrator calibrate` writes).
+
+    `from` names a signal (`agreement`) or a part of its value (`logprob.mean`).
+    """
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    fitted: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ConfidenceConfig:
+        if (self.from_ is None) == (self.fitted is None):
+            raise ValueError("give `from:` (a signal, like logprob.mean) or `fitted:` (a file that `calibrate` writes)")
+        return self
+
+    @property
+    def signal(self) -> str:
+        """What certificates and messages call it."""
+        return self.from_ or "fitted"
+
+
+class GateConfig(Compared):
+    """A gate before the draft: a probability, fitted on what is known of the task alone, that its draft will do.
+
+    `before` rules see it as `gate`, and its threshold as `gate_threshold`.
+    """
+
+    fitted: str
 
 
 class ValidateConfig(Strict):
@@ -136,6 +163,7 @@ class StepConfig(Strict):
     draft: DraftConfig
     signals: tuple[str | dict[str, dict[str, Any]], ...] = ("schema",)
     confidence: ConfidenceConfig | None = None
+    gate: GateConfig | None = None
     policy: str
     validate_: Annotated[ValidateConfig | None, Field(alias="validate")] = None
     compare: str = "exact"
@@ -186,6 +214,29 @@ class SuccessConfig(Strict):
     feedback_window: Seconds = 7 * 86400.0
 
 
+class DriftConfig(Strict):
+    """When a certificate is revoked by spot checks: `false_alarm` is the probability of doing so wrongly, ever (by
+    default what the certificate itself leaves: 1 - its confidence); `calibration_error` is how far a fitted confidence
+    may be from the truth on average."""
+
+    false_alarm: Annotated[float | None, Field(gt=0.0, lt=1.0)] = None
+    calibration_error: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+
+
+class LapseHook(Strict):
+    """Who is told when a certificate is revoked: a program, given JSON on its standard input, or an address."""
+
+    command: tuple[str, ...] | None = None
+    webhook: str | None = None
+    timeout: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> LapseHook:
+        if bool(self.command) == bool(self.webhook):
+            raise ValueError("give `command:` (a list: program and arguments) or `webhook:` (an address)")
+        return self
+
+
 def _or_off(schema: dict[str, Any]) -> None:
     schema["anyOf"].append({"const": "off"})
 
@@ -209,6 +260,8 @@ class PipelineConfig(Strict):
     content: ContentConfig = ContentConfig()
     success: SuccessConfig = SuccessConfig()
     certificate_lapsed: Literal["escalate", "hand_off"] = "escalate"
+    drift: DriftConfig = DriftConfig()
+    on_lapse: LapseHook | None = None
     prices: str | None = None
     tags: tuple[str, ...] = ()
     baseline: Share = 0.0

@@ -1,4 +1,5 @@
-"""Secrets come as `${NAME}` from the environment, into the settings of models only, and are shown by name only."""
+"""Secrets come as `${NAME}` from the environment, into the settings of models and the address of a hook, and are
+shown by name only."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.config.checked import key_name
 from orchestrator.config.document import Document, KeyPath
-from orchestrator.config.pipeline import ModelConfig
+from orchestrator.config.pipeline import LapseHook, ModelConfig
 from orchestrator.errors import ConfigError
 
 EXPANDED = ("api_key", "endpoints", "litellm_params", "extra_body")
@@ -43,7 +44,7 @@ class Expanded(str):
 
 
 class Environment:
-    """Replaces `${NAME}` in the settings of models, and remembers what must never be shown."""
+    """Replaces `${NAME}` where secrets may stand, and remembers what must never be shown."""
 
     def __init__(self, document: Document, variables: Mapping[str, str]) -> None:
         self._document, self._variables = document, variables
@@ -56,6 +57,12 @@ class Environment:
             if _VARIABLE.search(str(getattr(model, key) or "")):
                 raise self._error((*at, key), f"${{…}} is replaced in {', '.join(EXPANDED)} only")
         return model.model_copy(update={key: self._value((*at, key), getattr(model, key)) for key in EXPANDED})
+
+    def expand_hook(self, hook: LapseHook | None) -> LapseHook | None:
+        """A copy of the hook with values in place: the address of a webhook is often a secret itself."""
+        if hook is None or hook.webhook is None:
+            return hook
+        return hook.model_copy(update={"webhook": self._value(("on_lapse", "webhook"), hook.webhook)})
 
     def _value(self, at: KeyPath, value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,8 +30,10 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
         judgement = select(known.success.label("success"), known.source.label("source")).select_from(known.joined)
         judged = connection.execute(judgement.where(outcome.c.run_id == run_id)).first()
         ran_under = connection.execute(
-            select(config.c.version, config.c.mode).where(config.c.config_id == found["config_id"])
+            select(config.c.version, config.c.mode, config.c.body_json)
+            .where(config.c.config_id == found["config_id"])
         ).first()
+        names = json.loads(ran_under.body_json).get("features", {}) if ran_under else {}
         return {
             "run_id": run_id,
             "pipeline": found["pipeline"],
@@ -43,7 +46,7 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
             "source_run_id": found["source_run_id"],
             "tags": json.loads(found["tags_json"]),
             "outcome": _outcome(rows(outcome), judged),
-            "steps": [_step(row) for row in rows(step)],
+            "steps": [_step(row, names.get(row["step"], ())) for row in rows(step)],
             "calls": [_call(row) for row in rows(call, call.c.started_at, call.c.call_id)],
             "spot_checks": [_timed(row) for row in rows(spot_check)],
             "feedback": [_timed(row) for row in rows(feedback, feedback.c.at, feedback.c.feedback_id)],
@@ -80,9 +83,10 @@ def _outcome(rows: list[dict[str, Any]], judged: Any) -> dict[str, Any] | None:
     }
 
 
-def _step(row: dict[str, Any]) -> dict[str, Any]:
+def _step(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in ("run_id", "features_json")}
-    return {**kept, "signals": json.loads(row["features_json"])}
+    numbers = json.loads(row["features_json"])
+    return {**kept, "features": dict(zip(names, numbers, strict=False))}
 
 
 def _call(row: dict[str, Any]) -> dict[str, Any]:

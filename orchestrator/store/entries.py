@@ -190,7 +190,8 @@ class StoredBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEntry:
-    """What was decided in one step, on what numbers. `features` are numbers without content (or their JSON)."""
+    """What was decided in one step, on what numbers. `features` are the numbers kept of its draft, as JSON:
+    an array in the order of the configuration's names, without content."""
 
     step: str
     status: Status
@@ -205,7 +206,7 @@ class StepEntry:
     draft_ok: bool | None = None
     attempts: int = 0
     from_cache: bool = False
-    features: Mapping[str, Json] | bytes = field(default_factory=dict)
+    features: bytes = b"[]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ def _step_row(run_id: str, place: int, s: StepEntry) -> Row:
     return (
         run_id, s.step, place, s.status, s.action, s.rule, s.explanation, s.confidence, s.threshold, s.certified,
         s.propensity, s.verdict, s.draft_ok, s.attempts, s.from_cache,
-        s.features.decode() if isinstance(s.features, bytes) else plain_json(s.features),
+        s.features.decode(),
     )
 
 
@@ -184,7 +184,7 @@ def _steps(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Ste
     steps: dict[str, list[StepEntry]] = {}
     for row in connection.execute(_STEPS, {"among": run_ids}).mappings():
         fields = {name: value for name, value in row.items() if name != "place"}
-        run_id, features = fields.pop("run_id"), orjson.loads(fields.pop("features_json"))
+        run_id, features = fields.pop("run_id"), fields.pop("features_json").encode()
         steps.setdefault(run_id, []).append(StepEntry(**fields, features=features))
     return steps
 

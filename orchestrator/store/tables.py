@@ -167,7 +167,7 @@ class StepRow(SQLModel, table=True):
     draft_ok: bool | None = None
     attempts: int = 0
     from_cache: bool = False
-    features_json: str = "{}"
+    features_json: str = "[]"
 
 
 class OutcomeRow(SQLModel, table=True):

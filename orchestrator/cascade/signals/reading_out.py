@@ -1,4 +1,4 @@
-"""What is read from measured signals: the confidence, the numbers kept for fitting, and their form beside an answer."""
+"""What is read from measured signals: the confidence, and their form beside an answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import orjson
 
 from orchestrator.cascade.signals.measure import at_path
-from orchestrator.records import Draft, Json, Signal, Task, TokenLogprobs
+from orchestrator.records import Json, Signal
 
 
 def confidence_of(signals: Mapping[str, Signal], path: str) -> float | None:
@@ -23,33 +23,6 @@ def confidence_of(signals: Mapping[str, Signal], path: str) -> float | None:
     if isinstance(found, bool) or not isinstance(found, (int, float)) or math.isnan(found):
         return None
     return float(found)
-
-
-def features(draft: Draft, signals: Mapping[str, Signal], task: Task) -> dict[str, float]:
-    """Numbers of a draft to fit a confidence on later: lengths, log-probabilities, checks; no content."""
-    text = [part for part in task.input.values() if isinstance(part, str)]
-    joined = "".join(text)
-    found: dict[str, float] = {
-        "chars": len(draft.text), "tokens": draft.answer.usage.output, "stopped": draft.answer.finish_reason == "stop",
-        "task_chars": len(joined), "task_digits": sum(map(str.isdigit, joined)) / max(len(joined), 1),
-        "task_ascii": len(joined.encode("ascii", "ignore")) / max(len(joined), 1),
-    }
-    found |= _logprobs("lp", draft.answer.logprobs) | _logprobs("span", draft.answer.value_logprobs)
-    for name, signal in signals.items():
-        found[f"{name}.ok"] = signal.ok
-        if isinstance(signal.value, (int, float)) and not isinstance(signal.value, bool):
-            found[name] = signal.value
-    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
-
-
-def _logprobs(prefix: str, of: TokenLogprobs | None) -> dict[str, float]:
-    if of is None:
-        return {}
-    numbers = {
-        "n": of.n, "mean": of.mean, "total": of.total, "q0": of.q0, "q10": of.q10, "q25": of.q25, "q50": of.q50,
-        "margin_mean": of.margin_mean, "margin_min": of.margin_min,
-    }
-    return {f"{prefix}_{name}": value for name, value in numbers.items() if value is not None}
 
 
 def signals_to_json(signals: Mapping[str, Signal]) -> bytes:

@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind of signal there is, by the name a pipeline writes."""
 
-_VERSION = 1
+_VERSION = 2
 _LOGPROB_PARTS = frozenset({"mean", "min", "q10", "q25", "q50", "margin_mean", "margin_min"})
 
 

@@ -1,0 +1,38 @@
+"""The names of the numbers kept of every draft, in the order they are kept in.
+
+A ledger row holds the numbers alone; their names stand once in the configuration the run was made under.
+"""
+
+from __future__ import annotations
+
+from orchestrator.config.pipeline import StepConfig
+
+TASK_FEATURES = ("task_chars", "task_digits", "task_ascii")
+"""Known before anything is drafted: what a gate may look at."""
+
+DRAFT_FEATURES = ("chars", "tokens", "stopped")
+LOGPROB_FEATURES = ("n", "mean", "total", "q0", "q10", "q25", "q50", "margin_mean", "margin_min")
+"""Of the whole answer as `lp_mean`, of the tokens of field values alone as `span_mean`."""
+
+TAG_PREFIX = "tag."
+"""`tag.KEY=VALUE`: 1 where the task's `meta` says so. Not kept with the draft: the run's tags are."""
+
+_NUMERIC = frozenset({"agreement", "python"})
+
+
+def feature_names(step: StepConfig) -> tuple[str, ...]:
+    """The names for one step: of its task, its draft, its log-probabilities, its signals."""
+    names = [*TASK_FEATURES, *DRAFT_FEATURES]
+    names += [f"{part}_{name}" for part in ("lp", "span") for name in LOGPROB_FEATURES]
+    for name, kind in signal_names(step):
+        names += [f"{name}.ok", name] if kind in _NUMERIC else [f"{name}.ok"]
+    return tuple(names)
+
+
+def signal_names(step: StepConfig) -> list[tuple[str, str]]:
+    """(name, kind) of each signal, as `signals:` writes them."""
+    found = []
+    for entry in step.signals:
+        kind, options = (entry, None) if isinstance(entry, str) else next(iter(entry.items()))
+        found.append((str((options or {}).get("name") or kind), kind))
+    return found
