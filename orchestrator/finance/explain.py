@@ -116,7 +116,7 @@ def _step_lines(one: dict[str, Any]) -> list[str]:
         lines.append(f"  confidence {one['confidence']:.6g}, threshold {_number(one['threshold'])} ({how})")
     if one["verdict"]:
         lines.append(f"  verdict: {one['verdict']}; draft right: {_truth(one['draft_ok'])}")
-    lines += [f"  {name} = {_number(value)}" for name, value in sorted(one["signals"].items())]
+    lines += [f"  {name} = {_number(value)}" for name, value in one["features"].items() if value is not None]
     return lines
 
 
