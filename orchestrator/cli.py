@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from orchestrator import __version__
-from orchestrator.commands import cache, drafter, ledger, prices, quality, run, start
+from orchestrator.commands import assess, cache, drafter, ledger, prices, quality, run, simulate, start
 from orchestrator.errors import InputError, OrchestratorError
 
 INTERRUPTED = 130
@@ -34,7 +34,8 @@ def cli() -> None:
 
 for command in (
     run.run, run.check, ledger.report, ledger.outcome, ledger.handoffs, ledger.explain, ledger.forget,
-    quality.calibrate, drafter.drafter, prices.prices, cache.cache, start.schema, start.init, start.demo,
+    quality.calibrate, assess.assess, simulate.simulate, drafter.drafter, prices.prices, cache.cache, start.schema,
+    start.init, start.demo,
 ):
     cli.add_command(command)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.cascade.run import Run, new_id
-from orchestrator.records import Json, Mode, Money, Outcome, Task
+from orchestrator.records import Mode, Money, Outcome, Task
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from orchestrator.cascade.runtime import Runtime
+    from orchestrator.cascade.runtime import Runtime, Step
     from orchestrator.config.loader import LoadedPipeline
     from orchestrator.models.client import ModelClient
     from orchestrator.store.engine import Store
@@ -30,15 +30,23 @@ DEFAULT_STORE = "sqlite:///orchestrator.db"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """One labelled draft, for calibration. `reached` says whether it got as far as the rule that compares the
-    confidence; `score` is that confidence (None where it could not be had)."""
+    """One draft, for calibration. `reached` says whether it got as far as the rule that compares the confidence, and
+    `gated` whether the step's gate would have kept it from being drafted; `score` is that confidence (None where it
+    could not be had). `draft_ok` is None without a label. `cost` is what it costs without a cache, `spent` what was
+    paid; None is unknown. `resumed`: it was read back from the store, and costs nothing now. `problem`: why the task
+    was not taken; then there is no run.
+    """
 
     task: Task
-    score: float | None
-    reached: bool
-    draft_ok: bool
-    value: Json
-    cost: Money | None
+    run_id: str
+    score: float | None = None
+    reached: bool = False
+    gated: bool = False
+    draft_ok: bool | None = None
+    cost: Money | None = None
+    spent: Money | None = None
+    resumed: bool = False
+    problem: str = ""
 
 
 class Pipeline:
@@ -130,26 +138,24 @@ class Pipeline:
         store = await self.astore()
         await store.record_feedback(run_id, success=success, reason=reason)
 
-    async def collect(self, tasks: Iterable[Task], *, concurrency: int = 64) -> AsyncGenerator[Collected, None]:
-        """Draft labelled tasks through the same graph, up to the rule that compares the confidence; nothing is
-        validated or served. The basis of `orchestrator calibrate`."""
+    async def collect(
+        self, tasks: AsyncIterable[Task] | Iterable[Task], *, step: str | None = None, concurrency: int = 64
+    ) -> AsyncGenerator[Collected, None]:
+        """Draft tasks through the same graph, up to the rule of `step` (by default the last) that compares the
+        confidence. Nothing is served, and of that step nothing is validated; the steps before it run as they do
+        otherwise. The basis of `orchestrator calibrate`."""
         rt = await self.runtime()
-        runs = (self._run(task, rt, collecting=True) for task in tasks)
+        index = next((s.index for s in rt.steps if s.id == step), len(rt.steps) - 1)
+        runs = _runs(tasks, lambda task: self._run(as_task(task), rt, collecting=index))
         async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
             async for run in done:
-                if run.outcome is not None:
-                    yield _collected(run, rt)
+                yield _collected(run, rt, index)
 
     async def take_up_spot_checks(self) -> None:
         """Start, in the background, the spot checks that an earlier process left undone."""
-        from orchestrator.cascade.spot import take_up
+        from orchestrator.cascade.later import take_up
 
-        rt = await self.runtime()
-        pending = await rt.store.pending_spot_checks(self.loaded.config.pipeline)
-        if pending:
-            task = asyncio.create_task(take_up(pending, rt))
-            rt.background.add(task)
-            task.add_done_callback(rt.background.discard)
+        take_up(await self.runtime())
 
     async def astore(self) -> Store:
         """The store of this pipeline, opened where it was not yet."""
@@ -257,8 +263,11 @@ class Pipeline:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _run(self, task: Task, rt: Runtime, *, line: int | None = None, collecting: bool = False) -> Run:
-        return Run(task=task, run_id=new_id("r", rt.clock()), mode=rt.mode, line=line, collecting=collecting)
+    def _run(self, task: Task, rt: Runtime, *, line: int | None = None, collecting: int | None = None) -> Run:
+        return Run(
+            task=task, run_id=new_id("r", rt.clock()), mode=rt.mode, line=line, collecting=collecting is not None,
+            collect_at=collecting or 0,
+        )
 
     async def _open(self) -> Runtime:
         from orchestrator.cascade.runtime import build, config_entry
@@ -310,21 +319,47 @@ def _runs(
     return (make(task) for task in tasks)
 
 
-def _collected(run: Run, rt: Runtime) -> Collected:
+def _collected(run: Run, rt: Runtime, index: int) -> Collected:
     """What calibration needs of a run, just drafted or read back from the store."""
-    step, outcome = rt.steps[-1], run.outcome
-    assert outcome is not None
+    if run.outcome is None:
+        return Collected(task=run.task, run_id="", problem=str(run.error or "not run"))
+    step, outcome = rt.steps[index], run.outcome
     result = outcome.steps.get(step.id)
     decision = result.decision if result else None
     reached = decision is not None and any(
         rule.name == decision.rule and rule.reads_confidence for rule in step.policy.afters
     )
-    draft = run.work.draft
     return Collected(
-        task=run.task, score=decision.confidence if decision else None, reached=reached,
-        draft_ok=bool(result and result.draft_ok), value=draft.value if draft else None,
-        cost=outcome.costs[0] if len(outcome.costs) == 1 else None,
+        task=run.task, run_id=run.run_id, score=decision.confidence if decision else None, reached=reached,
+        gated=step.policy.reads_gate and _gated(run, step, rt), draft_ok=result.draft_ok if result else None,
+        cost=cost_of(outcome), spent=spent_on(outcome), resumed=outcome.resumed,
     )
+
+
+def spent_on(outcome: Outcome) -> Money | None:
+    """What its calls cost; None where a part of that is unknown, or in another currency."""
+    if any(call.cost is None for call in outcome.calls) or len(outcome.costs) > 1:
+        return None
+    return outcome.costs[0] if outcome.costs else Money(nano=0)
+
+
+def cost_of(outcome: Outcome) -> Money | None:
+    """What it would have cost without a cache; None where that is unknown, or was asked of no model."""
+    spent = spent_on(outcome)
+    saved = round(outcome.saved_usd.scaleb(9)) if outcome.saved_usd is not None else 0
+    if spent is None or not (outcome.calls or saved) or (saved and spent.currency != "USD"):
+        return None
+    return Money(nano=spent.nano + saved, currency=spent.currency)
+
+
+def _gated(run: Run, step: Step, rt: Runtime) -> bool:
+    """Would the gate have decided on a task that no rule before it decides on?"""
+    from orchestrator.cascade.screen import gate_reading
+
+    reading = gate_reading(run.task, step, rt)
+    with_gate = step.policy.before(run.view(), run_id=run.run_id, gate=reading)
+    without = step.policy.before(run.view(), run_id=run.run_id)
+    return with_gate.action is not None and without.action is None
 
 
 def _as_run(loaded: LoadedPipeline, mode: Mode | None, calibrating: bool) -> LoadedPipeline:
@@ -332,4 +367,6 @@ def _as_run(loaded: LoadedPipeline, mode: Mode | None, calibrating: bool) -> Loa
     mode = mode or loaded.config.mode
     marks = [*([mode] if mode != loaded.config.mode else []), *(["calibration"] if calibrating else [])]
     config = loaded.config.model_copy(update={"mode": mode})
+    if calibrating:  # it serves nobody: what limits the escalation of live tasks does not stop it
+        config = config.model_copy(update={"limits": config.limits.model_copy(update={"escalation": None})})
     return replace(loaded, config=config, config_id=":".join([loaded.config_id, *marks]))

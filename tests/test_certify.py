@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.intervals import binomial_cdf, clopper_pearson
-from orchestrator.quality.certify import certify, p_value_of_count, p_value_of_sum, thin
-from orchestrator.quality.records import Record
+from orchestrator.quality import Record, certify
+from orchestrator.quality.sample import keeps
+from orchestrator.quality.thresholds import p_value_of_count, p_value_of_sum
 
 ALPHA, DELTA = 0.05, 0.10
 
@@ -78,11 +79,11 @@ def test_a_certified_regret_is_exceeded_no_more_often_than_delta(pool: Pool) -> 
     assert violations / redraws <= DELTA + 3 * math.sqrt(DELTA * (1 - DELTA) / redraws)
 
 
-def test_a_certified_selective_error_is_exceeded_no_more_often_than_delta() -> None:
+def test_a_certified_selective_is_exceeded_no_more_often_than_delta() -> None:
     generator, redraws, violations, some = random.Random(7), 200, 0, 0
     for _ in range(redraws):
         drawn = [Record(s := generator.random(), generator.random() < 0.7 + 0.3 * s) for _ in range(400)]
-        found = certify(drawn, max_regret=0.1, confidence=1 - DELTA, loss="selective_error")
+        found = certify(drawn, max_regret=0.1, confidence=1 - DELTA, loss="selective")
         if found.threshold is not None:
             some += 1
             violations += 0.3 * (1 - (1 + found.threshold) / 2) > 0.1  # the mean of 0.3 (1 - s) over s >= threshold
@@ -232,7 +233,7 @@ def test_what_makes_no_sense_is_named(wrong: dict[str, object]) -> None:
 
 def test_thinning_keeps_the_rarest_labels_whole() -> None:
     rows = [Record(0.1, True, propensity=1.0)] * 4000 + [Record(0.9, True, propensity=0.25)] * 100
-    kept = thin(rows, random.Random(0))
+    kept = [r for r, keep in zip(rows, keeps(rows, random.Random(0)), strict=True) if keep]
     assert sum(r.propensity == 0.25 for r in kept) == 100
     assert sum(r.propensity == 1.0 for r in kept) == pytest.approx(1000, abs=120)
 
@@ -259,7 +260,7 @@ def test_a_graded_test_is_never_nan_and_never_beats_the_exact_one() -> None:
 
 def test_certify_loads_no_numeric_package() -> None:
     code = (
-        "import sys; from orchestrator.quality.certify import certify; certify([], max_regret=0.1);"
+        "import sys; from orchestrator.quality import certify; certify([], max_regret=0.1);"
         "print(sorted({'numpy', 'scipy', 'sklearn', 'pydantic', 'sqlalchemy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.finance.cost import CostPerSuccess, cost_per_success, exact_units, heavy_tailed
+from orchestrator.finance.cost import CostPerSuccess, cost_per_success, exact_units
+from orchestrator.finance.moments import heavy_tailed
 from orchestrator.finance.period import parse_period
-from orchestrator.finance.success import Cell, tally
-from orchestrator.intervals import bounded_mean, clopper_pearson
+from orchestrator.finance.success import Cell
+from orchestrator.intervals import bounded_mean, clopper_pearson, hypergeometric_limits
 
 BELLWETHER = Path(__file__).resolve().parents[2] / "shared/data/bellwether"
 CENT = 10_000_000
@@ -56,19 +57,27 @@ def test_a_quotient_is_rounded_once_half_even() -> None:
     assert exact_units(Fraction(10**30 + 1)) == Decimal(10**30 + 1).scaleb(-9)
 
 
-def test_the_log_delta_interval_is_the_textbook_one() -> None:
-    """50 successes at 100 and 50 failures at 300: theta = 400, computed by hand from s_c, s_cy and s_y."""
-    runs = [(True, 100)] * 50 + [(False, 300)] * 50
-    found = of(*runs)
-    s_c, s_y, s_cy = 100 * 100 * 100 / 99, 0.25 * 100 / 99, -50 * 100 / 99
-    se = math.sqrt((s_c - 2 * 400 * s_cy + 400**2 * s_y) / (100 * 0.25))
-    factor = math.exp(1.959963984540054 * se / 400)
-    assert found.method == "log-delta"
-    assert float(found.low or 0) == pytest.approx(400e-9 / factor, rel=1e-5)
-    assert float(found.high or 0) == pytest.approx(400e-9 * factor, rel=1e-5)
+def test_equal_costs_leave_the_exact_interval_of_the_rate() -> None:
+    found = of(*[(True, 1_000_000)] * 397, *[(False, 1_000_000)] * 3)
+    share = clopper_pearson(397, 400)
+    assert found.method == "square-and-add"
+    assert float(found.low or 0) == pytest.approx(0.001 / share.high, rel=1e-6)
+    assert float(found.high or 0) == pytest.approx(0.001 / share.low, rel=1e-6)
 
 
-def test_few_failures_give_the_box_of_two_exact_intervals() -> None:
+def test_with_many_failures_square_and_add_is_the_log_delta_interval() -> None:
+    """5,000 successes at 100 and 5,000 failures at 300: theta = 400, se by hand from s_c, s_cy and s_y."""
+    n = 10_000
+    found = of(*[(True, 100)] * (n // 2), *[(False, 300)] * (n // 2))
+    s_c, s_y, s_cy = 100 * 100 * n / (n - 1), 0.25 * n / (n - 1), -50 * n / (n - 1)
+    se = math.sqrt((s_c - 2 * 400 * s_cy + 400**2 * s_y) / (n * 0.25))
+    width = 1.959963984540054 * se / 400
+    assert found.method == "square-and-add"
+    assert math.log(400e-9 / float(found.low or 0)) == pytest.approx(width, rel=0.02)
+    assert math.log(float(found.high or 0) / 400e-9) == pytest.approx(width, rel=0.02)
+
+
+def test_few_runs_give_the_box_of_two_exact_intervals() -> None:
     runs = [(True, 1_000_000 + i) for i in range(97)] + [(False, 1_000_000)] * 3
     found = of(*runs)
     share = clopper_pearson(97, 100, 0.975)
@@ -82,7 +91,7 @@ def test_few_failures_give_the_box_of_two_exact_intervals() -> None:
 
 def test_heavy_tailed_costs_give_the_box() -> None:
     even = [(i % 5 > 0, 1000 + i % 7) for i in range(400)]
-    assert of(*even).method == "log-delta"
+    assert of(*even).method == "square-and-add"
     spiked = [*even, (True, 900_000)]
     assert heavy_tailed(cells(*spiked))
     assert of(*spiked).method == "box"
@@ -134,31 +143,24 @@ def test_without_an_upper_bound_of_a_runs_cost_there_is_no_box() -> None:
     assert "upper bound" in found.note
 
 
-def test_spot_checks_estimate_what_nobody_looked_at() -> None:
+def test_tails_count_as_far_as_costs_make_up_the_ratio() -> None:
+    """With a few checks it is the success rate that is uncertain: the shape of the costs hardly matters then."""
+    costs = [1000 + (90_000 if i % 50 == 0 else 0) for i in range(800)]
+    known = [(i % 3 > 0, cost) for i, cost in enumerate(costs)]
+    assert of(*known).method == "box"
+    checked = [(right if i % 20 == 3 else None, cost) for i, (right, cost) in enumerate(known)]
+    assert of(*[(True, 1000), (False, 1000), *checked], propensity=0.05).method == "square-and-add"
+
+
+def test_what_the_period_cost_a_success_is_uncertain_by_its_unchecked_runs_alone() -> None:
     known = cells(*[(True, 100)] * 40, *[(False, 100)] * 10)
+    assert cost_per_success(5000, known).own_low is None  # all is known: the figure is exact
     sampled = cells(*[(True, 100)] * 18, *[(False, 100)] * 2, *[(None, 100)] * 180, propensity=0.1)
-    counts = tally([*known, *sampled])
-    assert counts.estimated_right == 162  # 180 x 18/20
-    assert counts.successes == 40 + 18 + 162
-    rate = clopper_pearson(18, 20)
-    assert counts.estimated_interval().low == pytest.approx(180 * rate.low)
     found = cost_per_success(25_000, [*known, *sampled])
-    assert found.value == exact_units(Fraction(25_000, 220))
-    assert found.method == "box"
-
-
-def test_strata_of_unequal_propensity_share_the_error_by_bonferroni() -> None:
-    rare = cells(*[(True, 1)] * 9, *[(False, 1)] * 1, *[(None, 1)] * 190, propensity=0.05)
-    often = cells(*[(True, 1)] * 30, *[(False, 1)] * 20, *[(None, 1)] * 50, propensity=0.5)
-    counts = tally([*rare, *often])
-    assert counts.estimated_right == Fraction(190 * 9, 10) + Fraction(50 * 30, 50)
-    low, high = clopper_pearson(9, 10, 0.975), clopper_pearson(30, 50, 0.975)
-    assert counts.estimated_interval().low == pytest.approx(190 * low.low + 50 * high.low)
-
-
-def test_a_stratum_nobody_checked_is_not_estimated() -> None:
-    counts = tally(cells(*[(None, 1)] * 30, propensity=0.02))
-    assert (counts.strata, counts.not_estimated) == ((), 30)
+    limits = hypergeometric_limits(18, 20, 200)
+    assert found.value == exact_units(Fraction(25_000, 40 + 18 + 162))
+    assert found.own_low == exact_units(Fraction(25_000) / Fraction(40 + limits.high))
+    assert found.own_high == exact_units(Fraction(25_000) / Fraction(40 + limits.low))
 
 
 @pytest.mark.parametrize(("share", "propensity"), [(0.9, None), (0.995, None), (0.9, 0.2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.cascade.lapse import keep_up
 from orchestrator.cascade.policy import AfterView, broken, enforce
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
@@ -13,6 +14,7 @@ from orchestrator.records import Action, Decision, StepResult
 
 async def decide(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
     """Each run leaves with a decision and its explanation: accepted, redrafted, escalated, handed off or declined."""
+    await keep_up(rt)
     for run in runs:
         decision = _decision(run, step, rt)
         run.work.decision = decision

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cascade.backlog import Backlog
 from orchestrator.cascade.calls import Caller, Model
 from orchestrator.cascade.compare import Compare, compile_compare
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.cascade.keys import model_identity
+from orchestrator.cascade.lapse import Watch
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of
@@ -135,6 +137,8 @@ class Runtime:
     share_at: float = 0.0
     escalations_paused: bool = False
     revoked: dict[str, str] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
+    backlog: Backlog = field(default_factory=Backlog)
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -155,8 +159,14 @@ class Runtime:
         else:
             ended.outcome.cancel()
 
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start what no answer waits for; closing does."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
     async def aclose(self) -> None:
-        if self.background:
+        while self.background:  # what is waited for may start more
             await asyncio.gather(*self.background, return_exceptions=True)
         for model in self.models.values():
             await model.client.aclose()

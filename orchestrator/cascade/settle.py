@@ -73,6 +73,7 @@ def _guard(run: Run, rt: Runtime) -> None:
             run.handoff_reason = words
             decision = Decision(action="hand_off", rule=name, explanation=words)
             run.results[last.step] = replace(last, status="handed_off", value=None, decision=decision)
+            run.checks = [(step, p) for step, p in run.checks if step != last.step]
             return
 
 

@@ -6,66 +6,97 @@ draft, and the two are compared. **A spot check changes what is known of a run, 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.draft import cacheable, parse
-from orchestrator.cascade.run import Run, StepWork
-from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.cascade.lapse import look
+from orchestrator.cascade.run import Run
 from orchestrator.cascade.verdicts import redo_request
-from orchestrator.errors import BudgetExceeded, ModelError, UnpricedCall
-from orchestrator.records import Task
-from orchestrator.store.entries import PendingSpotCheck
+from orchestrator.errors import BudgetExceeded, ExpressionError, ModelError, TaskError, UnpricedCall
+from orchestrator.records import Json, Task
+from orchestrator.store.entries import PendingSpotCheck, SpotCheckState
+
+if TYPE_CHECKING:
+    from orchestrator.cascade.runtime import Runtime, Step
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One accepted draft to be looked at. `view` is what the step's prompt saw: the task, and the steps before."""
+
+    task: Task
+    run_id: str
+    step: Step
+    draft: Json
+    view: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.run_id, self.step.id
 
 
-async def spot_check(task: Task, run_id: str, step: Step, draft: Any, view: dict[str, Any], rt: Runtime) -> None:
-    """Have the validator look at one accepted draft, and record what it found."""
-    assert step.validator is not None
-    run = Run(task=task, run_id=run_id, mode=rt.mode, resumed=True, work=StepWork())
+async def spot_check(check: Check, rt: Runtime) -> None:
+    """Have the validator look at one accepted draft, and record what it found, or why it found nothing.
+
+    Raises StoreError where that can't be recorded: then the check is still to be made.
+    """
+    state, draft_ok = await _look_at(check, rt)
+    await rt.store.settle_spot_check(check.run_id, check.step.id, state=state, draft_ok=draft_ok)
+    if draft_ok is not None:
+        await look(rt, check.step, draft_ok=draft_ok)
+
+
+async def _look_at(check: Check, rt: Runtime) -> tuple[SpotCheckState, bool | None]:
+    step, model = check.step, check.step.validator
+    if model is None:
+        return "unanswered", None
+    if model.client.location in step.policy.before(check.view, run_id=check.run_id).forbid:
+        return "forbidden", None  # it was allowed when drawn: the configuration is another one now
     structured = step.loaded.output_schema is not None
+    run = Run(task=check.task, run_id=check.run_id, mode=rt.mode, resumed=True)
     try:
         answered = await rt.calls.ask(
-            run, step.id, "spot_check", step.validator, redo_request(step, step.validator, view),
+            run, step.id, "spot_check", model, redo_request(step, model, check.view),
             cacheable=lambda answer: cacheable(answer, structured),
         )
-    except (ModelError, BudgetExceeded, UnpricedCall):
-        await rt.store.settle_spot_check(run_id, step.id, state="unanswered", draft_ok=None)
-        return
+    except (ModelError, BudgetExceeded, UnpricedCall, ExpressionError, TaskError):
+        return "unanswered", None
     value, parsed = parse(answered.answer.text, structured)
-    if not parsed:
-        await rt.store.settle_spot_check(run_id, step.id, state="unanswered", draft_ok=None)
-        return
-    same = step.compare.same(draft, value)
-    await rt.store.settle_spot_check(run_id, step.id, state="done", draft_ok=same)
+    return ("done", step.compare.same(check.draft, value)) if parsed else ("unanswered", None)
 
 
-async def after_settling(run: Run, rt: Runtime) -> None:
-    """The spot checks that this run's policy drew."""
+def drawn(run: Run, rt: Runtime) -> Iterator[Check]:
+    """The spot checks that this run's policy drew, of drafts that were served in the end."""
     steps = {step.id: step for step in rt.steps}
     for step_id, _ in run.checks:
-        view = {**run.view(), "steps": _steps_before(run, step_id)}
-        await spot_check(run.task, run.run_id, steps[step_id], run.results[step_id].value, view, rt)
+        before = dict(run.view())
+        before["steps"] = _before(step_id, before["steps"])
+        yield Check(
+            task=run.task, run_id=run.run_id, step=steps[step_id], draft=run.results[step_id].value, view=before
+        )
 
 
-async def take_up(pending: list[PendingSpotCheck], rt: Runtime) -> None:
-    """Spot checks that a process left undone."""
-    steps = {step.id: step for step in rt.steps}
-    for one in pending:
-        step, said = steps.get(one.step), one.contents.get("task")
-        if step is None or step.validator is None or said is None:
-            await rt.store.settle_spot_check(one.run_id, one.step, state="unanswered", draft_ok=None)
-            continue
-        task = Task(input=said["input"], meta=said["meta"], id=said.get("id"), expected=said.get("expected"))
-        values = {k.removeprefix("value:"): {"value": v} for k, v in one.contents.items() if k.startswith("value:")}
-        view = {"task": {"input": task.input, "meta": task.meta}, "steps": values}
-        served = one.contents.get("value" if len(rt.steps) == 1 else f"value:{one.step}")
-        draft = one.contents.get(f"draft:{one.step}", served)
-        await spot_check(task, one.run_id, step, draft, view, rt)
+async def restored(one: PendingSpotCheck, rt: Runtime) -> Check | None:
+    """A spot check that a process left undone, from what is kept of its run; None, and settled, where too little is."""
+    step = next((step for step in rt.steps if step.id == one.step), None)
+    task = one.contents.get("task")
+    value = "value" if len(rt.steps) == 1 else f"value:{one.step}"
+    kept = next((kind for kind in (f"draft:{one.step}", value) if kind in one.contents), None)
+    if step is None or task is None or kept is None:
+        await rt.store.settle_spot_check(one.run_id, one.step, state="unanswered", draft_ok=None)
+        return None
+    given = Task(input=task["input"], meta=task["meta"], id=task.get("id"), expected=task.get("expected"))
+    values = {s.id: one.contents.get(f"value:{s.id}") for s in rt.steps[: step.index]}
+    steps = {name: {"value": v, "status": "accepted", "skipped": v is None} for name, v in values.items()}
+    view = {"task": {"input": given.input, "meta": given.meta}, "steps": steps}
+    return Check(task=given, run_id=one.run_id, step=step, draft=one.contents[kept], view=view)
 
 
-def _steps_before(run: Run, step_id: str) -> dict[str, Any]:
-    before: dict[str, Any] = {}
-    for name, result in run.view()["steps"].items():
+def _before(step_id: str, steps: Mapping[str, Any]) -> dict[str, Any]:
+    earlier: dict[str, Any] = {}
+    for name, result in steps.items():
         if name == step_id:
             break
-        before[name] = result
-    return before
+        earlier[name] = result
+    return earlier

@@ -41,6 +41,10 @@ async def validate(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
 
 
 async def _validate_one(run: Run, step: Step, rt: Runtime) -> None:
+    if run.collects:  # without a draft: forbidden, too long, refused
+        why = run.work.decision
+        end(run, step, rt, "handed_off", why.rule if why else "not_drafted", why.explanation if why else "no draft")
+        return
     run.escalated = True
     model, problem = _validator(run, step, rt)
     if model is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.check.checks import CHECKS
 from orchestrator.check.compiled import compiled, logprob_models
 from orchestrator.check.finding import Finding, fault
+from orchestrator.check.lapsed import lapse_findings
 from orchestrator.check.residency import Address, reachable_addresses
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import OrchestratorError
@@ -45,9 +46,13 @@ class CheckReport:
 
 
 def check_pipeline(
-    path: Path, *, live: bool = False, residency: bool = False, env: Mapping[str, str] | None = None
+    path: Path, *, live: bool = False, residency: bool = False, env: Mapping[str, str] | None = None,
+    store: str | None = None,
 ) -> CheckReport:
-    """Check the pipeline at `path`. What is wrong stands in the report; nothing is raised for it."""
+    """Check the pipeline at `path`. What is wrong stands in the report; nothing is raised for it.
+
+    `store` is looked into for certificates that were revoked; where there is none, none is made.
+    """
     try:
         loaded = load_pipeline(path, env=env)
     except OrchestratorError as error:
@@ -56,6 +61,8 @@ def check_pipeline(
     checked = compiled(loaded, findings)
     for one in CHECKS:
         findings.extend(one(checked))
+    if store is not None:
+        findings.extend(lapse_findings(loaded, store))
     probes: dict[str, tuple[Probe, ...]] = {}
     if live:
         from orchestrator.check.live import ask_endpoints, live_findings

@@ -36,7 +36,8 @@ class Address:
 
 
 def reachable_addresses(loaded: LoadedPipeline, clients: Mapping[str, ModelClient]) -> Iterator[Address]:
-    """Every address that a model of the pipeline may connect to; nothing else of a run opens connections."""
+    """Every address that a model of the pipeline may connect to, and the hook that is told of a lapse; nothing else of
+    a run opens connections."""
     for name, model in loaded.config.models.items():
         client = clients.get(name)
         found = client.addresses if client is not None else configured_addresses(model)
@@ -44,6 +45,19 @@ def reachable_addresses(loaded: LoadedPipeline, clients: Mapping[str, ModelClien
             shown = shown_address(address) if "://" in address else address
             verdict = _verdict(address, loaded) if found else "in this process"
             yield Address(model=name, location=model.location, address=shown, verdict=verdict)
+    yield from _of_hook(loaded)
+
+
+def _of_hook(loaded: LoadedPipeline) -> Iterator[Address]:
+    hook = loaded.config.on_lapse
+    if hook is None:
+        return
+    location: Location = "local" if loaded.config.residency == "local" else "remote"
+    if hook.webhook is not None:
+        shown, verdict = shown_address(hook.webhook), _verdict(hook.webhook, loaded)
+    else:
+        shown, verdict = (hook.command or ("",))[0], "a program: what it contacts is its own affair"
+    yield Address(model="on_lapse", location=location, address=shown, verdict=verdict)
 
 
 def residency_findings(loaded: LoadedPipeline) -> Iterator[Finding]:

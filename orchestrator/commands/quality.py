@@ -2,44 +2,110 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from orchestrator.commands.options import BetweenZeroAndOne, existing_file, json_option, pipeline_argument, store_option
+from orchestrator.commands.options import (
+    BetweenZeroAndOne,
+    MoneyType,
+    existing_file,
+    json_option,
+    pipeline_argument,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.quality.evidence import Source
+    from orchestrator.records import Money
 
 
-@click.command(short_help="Certify a threshold on labelled tasks.")
+@click.command(short_help="Certify a threshold on labels, on the ledger, or for a sum.")
 @pipeline_argument
-@click.option("--labels", type=existing_file, required=True, help="Tasks with `expected`, a line of JSON each.")
+@click.option("--labels", type=existing_file,
+              help="Tasks with `expected`, a line of JSON each; a line with `id` alone is looked up in the store.")
+@click.option("--ledger", is_flag=True, help="What spot checks, escalations, shadow runs and labels have told.")
+@click.option("--spend", type=MoneyType(), help="Have a random sample validated, for this sum at most, like 5.00USD.")
+@click.option("--tasks", type=existing_file, help="With --spend: the tasks to draw from; else those the store keeps.")
 @click.option("--max-regret", type=BetweenZeroAndOne(), required=True, metavar="SHARE",
               help="Of all tasks, the share of accepted wrong drafts that the validator would have put right.")
 @click.option("--confidence", type=BetweenZeroAndOne(), default=0.9, show_default=True, metavar="SHARE",
               help="How sure to be of that.")
+@click.option("--loss", type=click.Choice(["regret", "selective"]), default="regret", show_default=True,
+              help="Bound the regret of all tasks, or the share of wrong ones among accepted drafts.")
+@click.option("--gate", is_flag=True, help="Fit and certify the gate before the draft, on what is known of tasks.")
+@click.option("--step", metavar="ID", help="The step to certify (default: the last).")
+@click.option("--validate", is_flag=True, help="With --labels: have the validator answer each task too.")
+@click.option("--fit-share", type=click.FloatRange(0.0, 0.9), default=0.4, show_default=True,
+              help="Share of the records to fit a confidence on, where one is fitted; 0 keeps the one in place.")
+@click.option("--traffic/--no-traffic", default=True, show_default=True,
+              help="Let recorded drafts without a label sharpen the test.")
+@click.option("--attempt", type=click.IntRange(min=0), help="Which try on these records it is (default: as recorded).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of splits.")
+@click.option("--concurrency", type=click.IntRange(min=1), default=64, show_default=True, help="Calls in flight.")
+@click.option("--yes", is_flag=True, help="Do not ask before spending.")
 @store_option
 @json_option
 def calibrate(
-    pipeline: Path, labels: Path, max_regret: float, confidence: float, store: str, as_json: bool
+    pipeline: Path, labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, max_regret: float,
+    confidence: float, loss: Literal["regret", "selective"], gate: bool, step: str | None, validate: bool,
+    fit_share: float, traffic: bool, attempt: int | None, seed: int, concurrency: int, yes: bool, store: str,
+    as_json: bool,
 ) -> None:
     """Find the lowest threshold that is certified to keep regret within bounds, and write its certificate.
 
-    Drafts every labelled task, and writes the certificate to the path that the pipeline names. Ends with one of three
-    recommendations (cascade, always validate, always draft) and the figures behind it. Interrupted, the same command
-    goes on where it stopped.
+    The records come from one source: labelled tasks, the ledger, or a sum to spend on validations. Where the pipeline
+    names a fitted confidence, that is fitted on a share of them first. Ends with one of three recommendations
+    (cascade, always validate, always draft) and the figures behind it. Interrupted, the same command goes on where it
+    stopped.
 
     \b
-    Example:
+    Examples:
       orchestrator calibrate pipelines/order_lines/pipeline.yaml --labels labelled.jsonl --max-regret 0.03
+      orchestrator calibrate pipelines/order_lines/pipeline.yaml --ledger --max-regret 0.03
+      orchestrator calibrate pipelines/order_lines/pipeline.yaml --spend 5.00USD --tasks orders.jsonl --max-regret 0.03
     """
     import asyncio
 
+    from orchestrator.commands.bars import shown_bars
     from orchestrator.commands.output import print_json
-    from orchestrator.quality.calibrate import calibrate_from_labels
+    from orchestrator.quality.calibrate import calibrate as calibrated
 
-    done = asyncio.run(
-        calibrate_from_labels(pipeline, labels, max_regret=max_regret, confidence=confidence, store=store)
-    )
+    source = _source(labels, ledger, spend, tasks, validate=validate, yes=yes)
+    done = asyncio.run(calibrated(
+        pipeline, source, max_regret=max_regret, confidence=confidence, loss=loss, gate=gate, step=step,
+        fit_share=fit_share, traffic=traffic, attempt=attempt, seed=seed, concurrency=concurrency, store=store,
+        bars=shown_bars,
+    ))
     if as_json:
         print_json(done)
     else:
         click.echo(done.words)
+
+
+def _source(
+    labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, *, validate: bool, yes: bool
+) -> Source:
+    from orchestrator.commands.output import note
+    from orchestrator.quality.from_ledger import from_ledger
+    from orchestrator.quality.labels import from_labels, read_labels
+    from orchestrator.quality.spending import by_spending
+
+    if (labels is not None) + ledger + (spend is not None) != 1:
+        raise click.UsageError("give one source of records: --labels FILE, --ledger, or --spend SUM")
+    if tasks is not None and spend is None:
+        raise click.UsageError("--tasks goes with --spend")
+    if validate and labels is None:
+        raise click.UsageError("--validate goes with --labels: in the other sources the validator has been asked")
+    if labels is not None:
+        return from_labels(lambda: read_labels(labels), validate=validate)
+    if spend is not None:
+        return by_spending(spend, tasks, tell=note, confirm=(lambda words: True) if yes else _ask)
+    return from_ledger()
+
+
+def _ask(question: str) -> bool:
+    """On stderr; without a terminal the answer is no."""
+    return sys.stdin.isatty() and click.confirm(question, err=True)

@@ -71,13 +71,15 @@ def run(
 @pipeline_argument
 @click.option("--live", is_flag=True, help="Also ask each endpoint what it serves (nothing is spent).")
 @click.option("--residency", is_flag=True, help="Also list every address the pipeline can reach.")
+@store_option
 @json_option
-def check(pipeline: Path, live: bool, residency: bool, as_json: bool) -> int:
+def check(pipeline: Path, live: bool, residency: bool, store: str, as_json: bool) -> int:
     """Check a pipeline and all it names, without spending.
 
     Shows what paths resolve to, compiles every expression against the schemas, tells the state of certificates and
-    prices, and what happens to a task whose residency field is missing or misspelt. Exit code 2 on errors, 3 where
-    an endpoint can't be reached.
+    prices, and what happens to a task whose residency field is missing or misspelt. In the store, where there is one,
+    it looks whether spot checks have revoked a certificate. Exit code 2 on errors, 3 where an endpoint can't be
+    reached.
 
     \b
     Examples:
@@ -86,7 +88,7 @@ def check(pipeline: Path, live: bool, residency: bool, as_json: bool) -> int:
     """
     from orchestrator.check import check_pipeline
 
-    report = check_pipeline(pipeline, live=live, residency=residency)
+    report = check_pipeline(pipeline, live=live, residency=residency, store=store)
     _print_check(report, as_json=as_json)
     return report.exit_code
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.config.checked import validated
+from orchestrator.config.digest import digest
 from orchestrator.config.document import Document, read_json
 
 
@@ -30,3 +31,8 @@ def read_certificate(path: Path) -> Mapping[str, Any]:
     document = Document(path, read_json(path))
     validated(Certificate, document)
     return dict(document.data)
+
+
+def certificate_digest(certificate: Mapping[str, Any]) -> str:
+    """What the ledger knows a certificate by: another calibration makes another, whatever its threshold."""
+    return digest(certificate)

@@ -22,9 +22,9 @@ MAX_NODES = 255
 
 
 class _Exact(BaseModel):
-    """A key that is not known might change what the numbers mean: refused."""
+    """A key that is not known might change what the numbers mean, and text is no number: both are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class SignalModel(_Exact):

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.canonical import canonical
 from orchestrator.config.addresses import check_location, host_of, is_local, networks
-from orchestrator.config.certificate import read_certificate
+from orchestrator.config.certificate import certificate_digest, read_certificate
 from orchestrator.config.checked import validated
 from orchestrator.config.confidence import read_confidence
 from orchestrator.config.digest import digest
@@ -160,6 +160,7 @@ def _body(document: Document, loaded: LoadedPipeline, book: PriceBook | None) ->
                 "system": step.system,
                 "output": step.output_schema,
                 "policy": step.policy.model_dump(mode="json", exclude_defaults=True),
+                "certificate": certificate_digest(step.certificate) if step.certificate else None,
                 "threshold": step.certificate.get("threshold") if step.certificate else None,
                 "gate_threshold": step.gate_certificate.get("threshold") if step.gate_certificate else None,
             }

@@ -38,12 +38,16 @@ SOURCES = ("require", "feedback", "status", "label", "proof", "spot_check", "val
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Columns over `joined`, one row a run: `source` and `success` of the evidence that counts, and `propensity`
-    where the run is unknown, or would be but for its spot check, and was drawn by one sampling rule."""
+    where the run is unknown, or would be but for its spot check, and one sampling rule could have drawn it: then also
+    the `step` that did and the `confidence` logged there. `unanswered`: it was drawn and could not be looked at."""
 
     joined: FromClause
     source: ColumnElement[str]
     success: ColumnElement[bool]
     propensity: ColumnElement[float]
+    unanswered: ColumnElement[bool]
+    step: ColumnElement[str]
+    confidence: ColumnElement[float]
 
 
 def evidence(as_of: float | None = None) -> Evidence:
@@ -80,11 +84,17 @@ def evidence(as_of: float | None = None) -> Evidence:
     ]
     source = case(*((met, name) for met, name, _ in levels), else_="unknown")
     success = case(*((met, value) for met, _, value in levels), else_=null())
-    drawn = and_(
-        source.in_(("spot_check", "unknown")), outcome.c.from_cache.is_(False), sampled.c.rules == 1,
-        unanswered.c.run_id.is_(None),
+    # what a run would be without its check must not depend on the check: a checked run that another step escalated
+    # stands for none of the unchecked
+    drawable = and_(
+        source.in_(("spot_check", "unknown")), outcome.c.success_source.in_(("spot_check", "unknown")),
+        outcome.c.from_cache.is_(False), sampled.c.rules == 1,
     )
-    return Evidence(joined, source, success, case((drawn, sampled.c.propensity)))
+    return Evidence(
+        joined, source, success, propensity=case((drawable, sampled.c.propensity)),
+        unanswered=and_(drawable, source == "unknown", unanswered.c.run_id.is_not(None)),
+        step=case((drawable, sampled.c.step)), confidence=case((drawable, sampled.c.confidence)),
+    )
 
 
 def _latest(sources: Sequence[str], as_of: float | None, name: str) -> Subquery:
@@ -104,7 +114,8 @@ def _sampled() -> Subquery:
     return (
         select(
             step.c.run_id, func.max(step.c.propensity).label("propensity"),
-            func.count(step.c.propensity).label("rules"),
+            func.count(step.c.propensity).label("rules"), func.max(step.c.step).label("step"),
+            func.max(step.c.confidence).label("confidence"),
         )
         .where(step.c.propensity.is_not(None))
         .group_by(step.c.run_id)
@@ -113,7 +124,7 @@ def _sampled() -> Subquery:
 
 
 def _unanswered() -> Subquery:
-    """Runs that were drawn and could not be looked at: not a random part of their stratum."""
+    """Runs that were drawn and could not be looked at: a class of their own, of unknown success."""
     refused = or_(
         spot_check.c.state.in_(("unanswered", "forbidden")),
         and_(spot_check.c.state == "done", spot_check.c.draft_ok.is_(None)),

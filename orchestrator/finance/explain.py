@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import select
 
 from orchestrator.errors import InputError
+from orchestrator.finance.configured import config
 from orchestrator.finance.evidence import evidence, feedback, outcome, run, spot_check, step
-from orchestrator.finance.read import Readable, call, config
+from orchestrator.finance.read import Readable, call
 from orchestrator.records import TOKEN_CLASSES, Money
 
 

@@ -5,7 +5,6 @@ Money is summed as integers; the squares and cubes of costs, needed only for the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,18 +26,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.config.pipeline import SuccessConfig
-from orchestrator.finance.evidence import evidence, feedback, outcome, run
+from orchestrator.finance.configured import CALIBRATION, Fitted, config
+from orchestrator.finance.evidence import Evidence, evidence, feedback, outcome, run
 from orchestrator.finance.period import Period
+from orchestrator.finance.success import Confidences
 from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store.statements import table
-from orchestrator.store.tables import CallRow, Config
-
-CALIBRATION = "calibration"
-"""The mode under which `calibrate` drafts: its runs serve nobody and are in no figure, its cost is a line apart."""
+from orchestrator.store.tables import CallRow
 
 call = table(CallRow)
-config = table(Config)
 Group = tuple[str, ...]
 
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
@@ -69,18 +65,20 @@ class Scope:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
     """Runs alike in group, evidence and status. Costs are of one currency, in billionths; `bound` is the largest
-    reserved cost of one of them, None where one has a cost and no bound."""
+    reserved cost of one of them, None where one has a cost and no bound. `confidences` as in a `Cell`."""
 
     group: Group
     source: str
     success: bool | None
     propensity: float | None
+    unanswered: bool
     status: str
     runs: int
     cost: int
     cost_squares: float
     cost_cubes: float
     bound: int | None
+    confidences: Confidences | None
     escalated: int
     from_cache: int
     degraded: int
@@ -112,34 +110,14 @@ class Saved:
     nano: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
-    """What a pipeline's configurations say of success, and which tags they let into reports."""
-
-    config_id: str
-    pipeline: str
-    require: str | None
-    feedback_window_s: float
-    tags: tuple[str, ...]
-
-
-def read_configs(connection: Connection, pipeline: str | None) -> list[Configured]:
-    """Oldest first: the last of a pipeline is the present one."""
-    rows = select(config.c.config_id, config.c.pipeline, config.c.body_json).where(config.c.mode != CALIBRATION)
-    rows = rows.order_by(config.c.created_at)
-    if pipeline is not None:
-        rows = rows.where(config.c.pipeline == pipeline)
-    return [_configured(*row) for row in connection.execute(rows)]
-
-
 def feedback_since(connection: Connection, at: float) -> bool:
     """May anything known at that time have been restated?"""
     return connection.execute(select(feedback.c.run_id).where(feedback.c.at >= at).limit(1)).first() is not None
 
 
 def read_runs(
-    connection: Connection, scope: Scope, *, currency: str, windows: Mapping[float, Sequence[str]], now: float,
-    as_of: float | None = None,
+    connection: Connection, scope: Scope, *, currency: str, windows: Mapping[float, Sequence[str]],
+    fitted: Fitted, now: float, as_of: float | None = None,
 ) -> list[RunRow]:
     """Runs that ended in the period, in cells. `windows` are feedback windows in seconds, with their config ids."""
     known = evidence(as_of)
@@ -153,7 +131,8 @@ def read_runs(
     each = (
         select(
             *keys, known.source.label("source"), known.success.label("success"),
-            known.propensity.label("propensity"), outcome.c.status, cost.label("cost"),
+            known.propensity.label("propensity"), case((known.unanswered, 1), else_=0).label("unanswered"),
+            outcome.c.status, _confidence(known, fitted).label("f"), cost.label("cost"),
             cast(cost, Float).label("real"),
             case((costs.c.unbounded > 0, None), else_=func.coalesce(costs.c.bound, 0)).label("bound"),
             *(case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
@@ -163,9 +142,10 @@ def read_runs(
         .subquery("each")
     )
     c = each.c
-    by = [*(c[key.name] for key in keys), c.source, c.success, c.propensity, c.status]
+    by = [*(c[key.name] for key in keys), c.source, c.success, c.propensity, c.unanswered, c.status]
     cells = select(*by, func.count(), func.sum(c.cost), func.sum(c.real * c.real), func.sum(c.real * c.real * c.real),
-                   func.max(c.bound), func.count(c.bound), *(func.sum(c[name]) for name in flags)).group_by(*by)
+                   func.max(c.bound), func.count(c.bound), func.count(c.f), func.sum(c.f), func.sum(c.f * c.f),
+                   func.sum(c.f * c.real), *(func.sum(c[name]) for name in flags)).group_by(*by)
     return [_run_row(row, len(keys), list(flags)) for row in connection.execute(cells)]
 
 
@@ -273,21 +253,19 @@ def _group(values: Sequence[Any]) -> Group:
     return tuple("" if value is None else str(value) for value in values)
 
 
+def _confidence(known: Evidence, fitted: Fitted) -> ColumnElement[float]:
+    """The logged confidence where it is a fitted probability; a raw signal is none."""
+    ours = [and_(known.step == step, run.c.config_id.in_(ids)) for step, ids in sorted(fitted.items())]
+    return case((and_(or_(literal(False), *ours), known.confidence.between(0.0, 1.0)), known.confidence))
+
+
 def _run_row(row: Any, keys: int, flags: Sequence[str]) -> RunRow:
-    source, success, propensity, status, runs, cost, squares, cubes, bound, bounded, *counts = row[keys:]
+    source, success, propensity, unanswered, status, runs, cost, squares, cubes, bound, bounded, *more = row[keys:]
+    known, *sums = more[:4]
     return RunRow(
         group=_group(row[:keys]), source=source, success=None if success is None else bool(success),
-        propensity=propensity, status=status, runs=runs, cost=int(cost), cost_squares=float(squares),
-        cost_cubes=float(cubes), bound=int(bound) if bounded == runs else None,
-        **{name: int(n) for name, n in zip(flags, counts, strict=True)},
-    )
-
-
-def _configured(config_id: str, pipeline: str, body_json: str) -> Configured:
-    """From the pipeline file as it was written: what it leaves out has the default."""
-    written = json.loads(body_json).get("pipeline") or {}
-    success = SuccessConfig.model_validate(written.get("success") or {})
-    return Configured(
-        config_id=config_id, pipeline=pipeline, require=success.require, feedback_window_s=success.feedback_window,
-        tags=tuple(written.get("tags") or ()),
+        propensity=propensity, unanswered=bool(unanswered), status=status, runs=runs, cost=int(cost),
+        cost_squares=float(squares), cost_cubes=float(cubes), bound=int(bound) if bounded == runs else None,
+        confidences=Confidences(*map(float, sums)) if known == runs else None,
+        **{name: int(n) for name, n in zip(flags, more[4:], strict=True)},
     )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.finance.cost import CostPerSuccess
+from orchestrator.finance.lapsed import Lapsed
 from orchestrator.finance.period import Period
+from orchestrator.finance.rates import Estimated, Method
 from orchestrator.records import Money
 
 
@@ -61,15 +63,21 @@ class Spend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Successes among runs nobody looked at, from spot checks of others like them; the interval is exact."""
+    """Successes among this period's runs that nobody looked at, from spot checks of others like them.
+
+    `low` to `high` is of these very runs, by `method`; `unanswered` checks count as no success in `successes` and
+    `low`, and as successes in `high`.
+    """
 
     unchecked: int
     checked: int
     right: int
+    unanswered: int
     strata: int
     successes: float
     low: float
     high: float
+    method: Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +90,11 @@ class Restated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One group of runs. `successes` are the known ones; `not_estimated` runs are unknown and stay so."""
+    """One group of runs. `successes` are the known ones; `not_estimated` runs are unknown and stay so.
+
+    `long_run_rate` is of runs like these, of which the period's are a sample; its interval holds whatever the runs
+    that are not estimated were.
+    """
 
     group: Mapping[str, str]
     runs: int
@@ -92,6 +104,7 @@ class Line:
     statuses: Mapping[str, int]
     estimate: Estimate | None
     not_estimated: int
+    long_run_rate: Estimated | None
     escalated: int
     cache_hits: int
     degraded: int
@@ -120,3 +133,4 @@ class Report:
     totals: tuple[Money, ...]
     unpriced_calls: int
     unsettled_calls: int
+    lapses: tuple[Lapsed, ...] = ()

@@ -55,8 +55,9 @@ def render_table(report: Report, *, width: int = 100) -> str:
     console.print()
     for table in (_by_source(report), _unit_costs(report), _by_role(report)):
         console.print(table)
+    level = f"{report.query.confidence:.0%}"
     for line in report.lines:
-        for remark in remarks(line, _name(line)):
+        for remark in remarks(line, _name(line), level):
             console.print(f"- {remark}")
     return text.getvalue()
 
@@ -77,6 +78,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "confidence": report.query.confidence,
         "unpriced_calls": report.unpriced_calls,
         "unsettled_calls": report.unsettled_calls,
+        "lapses": [{**_plain(one), "at": one.at.isoformat(timespec="seconds")} for one in report.lapses],
         "definitions": [_plain(one) for one in report.definitions],
         "totals": [_money(total) for total in report.totals],
         "lines": [{**_plain(line), "escalation_rate": line.escalation_rate} for line in report.lines],
@@ -95,22 +97,26 @@ def render_csv(report: Report) -> str:
 
 _CSV_COLUMNS = (
     "since", "until", "tz", "currency", "runs", "successes", "failures", "estimated_successes", "estimated_low",
-    "estimated_high", "not_estimated", "handed_off", "declined", "failed", "escalated", "cache_hits", "maturing",
-    "calls", "unpriced_calls", "unsettled_calls", "cost", "cost_draft", "cost_sample", "cost_judge", "cost_repair",
-    "cost_redo", "cost_guard", "cost_spot_check", "cost_baseline", "cost_calibration",
-    "waste", "saved", "unsettled_bound",
-    "cost_per_success", "qualifier", "low", "high", "per_thousand", "interval_method", "note",
+    "estimated_high", "estimate_method", "unanswered_checks", "not_estimated", "long_run_rate_low",
+    "long_run_rate_high", "long_run_rate_method", "handed_off", "declined", "failed", "escalated", "cache_hits",
+    "maturing", "calls", "unpriced_calls", "unsettled_calls", "cost", "cost_draft", "cost_sample", "cost_judge",
+    "cost_repair", "cost_redo", "cost_guard", "cost_spot_check", "cost_baseline", "cost_calibration", "waste",
+    "saved", "unsettled_bound", "cost_per_success", "qualifier", "own_low", "own_high", "low", "high",
+    "per_thousand", "interval_method", "note",
 )
 
 
 def _csv_rows(report: Report, line: Line) -> Iterator[dict[str, Any]]:
-    period, found = report.query.period, line.estimate
+    period, found, rate = report.query.period, line.estimate, line.long_run_rate
     common = {
         **line.group, "since": period.since.isoformat() if period.since else None,
         "until": period.until.isoformat() if period.until else None, "tz": period.tz, "runs": line.runs,
         "successes": line.successes, "failures": line.failures,
         "estimated_successes": found.successes if found else None, "estimated_low": found.low if found else None,
-        "estimated_high": found.high if found else None, "not_estimated": line.not_estimated,
+        "estimated_high": found.high if found else None, "estimate_method": found.method if found else None,
+        "unanswered_checks": found.unanswered if found else None, "not_estimated": line.not_estimated,
+        "long_run_rate_low": rate.low if rate else None, "long_run_rate_high": rate.high if rate else None,
+        "long_run_rate_method": rate.method if rate else None,
         **{status: line.statuses.get(status, 0) for status in ("handed_off", "declined", "failed")},
         "escalated": line.escalated, "cache_hits": line.cache_hits, "maturing": line.maturing, "calls": line.calls,
         "unpriced_calls": line.unpriced_calls, "unsettled_calls": line.unsettled_calls,
@@ -122,8 +128,8 @@ def _csv_rows(report: Report, line: Line) -> Iterator[dict[str, Any]]:
             **{f"cost_{role}": money for role, money in spend.by_role.items()}, "cost_baseline": spend.baseline,
             "cost_calibration": spend.calibration,
             "unsettled_bound": spend.unsettled_bound, "cost_per_success": unit.value, "qualifier": unit.qualifier,
-            "low": unit.low, "high": unit.high, "per_thousand": unit.per_thousand, "interval_method": unit.method,
-            "note": unit.note,
+            "own_low": unit.own_low, "own_high": unit.own_high, "low": unit.low, "high": unit.high,
+            "per_thousand": unit.per_thousand, "interval_method": unit.method, "note": unit.note,
         }
 
 
@@ -199,7 +205,7 @@ def _by_source(report: Report) -> Any:
 
 
 def _unit_costs(report: Report) -> Any:
-    level = f"{report.query.confidence:.0%} interval"
+    level = f"{report.query.confidence:.0%} long run"
     table = _table(
         "Cost per successful outcome", report, "runs", "cost", "per success", level, "per 1,000", "escalated"
     )

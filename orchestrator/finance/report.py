@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.errors import InputError
+from orchestrator.finance.configured import CALIBRATION, Configured, fitted_steps, read_configs
 from orchestrator.finance.cost import cost_per_success
 from orchestrator.finance.evidence import SOURCES
+from orchestrator.finance.lapsed import read_lapses
+from orchestrator.finance.rates import long_run_rate, own_successes
 from orchestrator.finance.read import (
-    CALIBRATION,
     COLUMNS,
     CallSum,
-    Configured,
     Group,
     Readable,
     RunRow,
@@ -24,7 +25,6 @@ from orchestrator.finance.read import (
     Scope,
     feedback_since,
     read_calls,
-    read_configs,
     read_runs,
     read_savings,
 )
@@ -45,13 +45,14 @@ def build_report(store: Readable, query: ReportQuery | None = None, *, now: floa
     with store.read() as connection:
         configs = read_configs(connection, query.pipeline)
         _check_keys(query.by, configs)
+        lapses = read_lapses(connection, query.pipeline, query.period)
         calls, savings = read_calls(connection, scope), read_savings(connection, scope)
-        windows = _windows(configs)
+        asked: dict[str, Any] = {"windows": _windows(configs), "fitted": fitted_steps(configs), "now": now}
         codes = sorted({c.currency for c in calls if c.currency} | {s.currency for s in savings}) or ["USD"]
-        runs = {code: read_runs(connection, scope, currency=code, windows=windows, now=now) for code in codes}
+        runs = {code: read_runs(connection, scope, currency=code, **asked) for code in codes}
         then = None
         if (until := query.period.until_at) is not None and until <= now and feedback_since(connection, until):
-            then = read_runs(connection, scope, currency=codes[0], windows=windows, now=now, as_of=until)
+            then = read_runs(connection, scope, currency=codes[0], as_of=until, **asked)
     groups = sorted({row.group for row in runs[codes[0]]} | {row.group for row in calls})
     lines = tuple(
         _line(
@@ -63,7 +64,7 @@ def build_report(store: Readable, query: ReportQuery | None = None, *, now: floa
     return Report(
         query=query, created_at=now, definitions=_definitions(configs), lines=lines, totals=_totals(lines),
         unpriced_calls=sum(line.unpriced_calls for line in lines),
-        unsettled_calls=sum(line.unsettled_calls for line in lines),
+        unsettled_calls=sum(line.unsettled_calls for line in lines), lapses=lapses,
     )
 
 
@@ -104,14 +105,16 @@ def _line(
     by_currency: Mapping[str, Sequence[RunRow]], then: Sequence[RunRow] | None,
 ) -> Line:
     rows = next(iter(by_currency.values()))  # counts are the same in every currency
-    counts = tally(_cells(rows))
+    cells = _cells(rows)
+    counts = tally(cells)
     missing = sum(c.unpriced for c in calls if c.role not in APART)
     used = {c.currency for c in calls} | {s.currency for s in savings}
     codes = [code for code in by_currency if code in used] or list(by_currency)[:1]
     return Line(
         group=group, runs=counts.runs, successes=counts.known_right, failures=counts.known_wrong,
         sources=_sources(rows, counts.runs), statuses=_statuses(rows),
-        estimate=_estimate(counts, query.confidence), not_estimated=counts.not_estimated,
+        estimate=_estimate(cells, counts, query.confidence), not_estimated=counts.not_estimated,
+        long_run_rate=long_run_rate(cells, query.confidence),
         escalated=sum(r.escalated for r in rows), cache_hits=sum(r.from_cache for r in rows),
         degraded=sum(r.degraded for r in rows), maturing=sum(r.maturing for r in rows),
         restated=_restated(counts, then), calls=sum(c.calls for c in calls),
@@ -127,8 +130,8 @@ def _line(
 
 def _cells(rows: Iterable[RunRow]) -> list[Cell]:
     return [
-        Cell(runs=r.runs, success=r.success, propensity=r.propensity, cost=r.cost, cost_squares=r.cost_squares,
-             cost_cubes=r.cost_cubes, bound=r.bound)
+        Cell(runs=r.runs, success=r.success, propensity=r.propensity, unanswered=r.unanswered, cost=r.cost,
+             cost_squares=r.cost_squares, cost_cubes=r.cost_cubes, bound=r.bound, confidences=r.confidences)
         for r in rows
     ]
 
@@ -150,14 +153,14 @@ def _statuses(rows: Iterable[RunRow]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _estimate(counts: Tally, confidence: float) -> Estimate | None:
-    if not counts.strata:
+def _estimate(cells: Sequence[Cell], counts: Tally, confidence: float) -> Estimate | None:
+    found = own_successes(cells, confidence)
+    if found is None:
         return None
-    interval = counts.estimated_interval(confidence)
     return Estimate(
         unchecked=counts.unchecked, checked=sum(s.checked for s in counts.strata),
-        right=sum(s.right for s in counts.strata), strata=len(counts.strata),
-        successes=float(counts.estimated_right), low=interval.low, high=interval.high,
+        right=sum(s.right for s in counts.strata), unanswered=counts.unanswered, strata=len(counts.strata),
+        successes=found.value, low=found.low, high=found.high, method=found.method,
     )
 
 

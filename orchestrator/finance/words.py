@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from orchestrator.finance.cost import CostPerSuccess
-from orchestrator.finance.records import Definition, Line, Report, Spend
+from orchestrator.finance.records import Definition, Estimate, Line, Report, Spend
 
 NOT_SERVED = ("handed_off", "declined", "failed")
 SOURCE_WORDS = {
@@ -18,6 +18,15 @@ SOURCE_WORDS = {
     "spot_check": "spot check",
     "validator": "according to the validator",
     "unknown": "unknown",
+}
+
+METHOD_WORDS: Mapping[str, str] = {
+    "hypergeometric": "exact, hypergeometric",
+    "clopper-pearson": "exact, Clopper-Pearson",
+    "melded": "exact limits by class, melded",
+    "augmented": "augmented inverse propensity",
+    "square-and-add": "square-and-add of mean cost and success rate",
+    "box": "box of two exact intervals, wide: few runs or heavy-tailed costs",
 }
 
 
@@ -81,22 +90,23 @@ def warnings(report: Report) -> Iterator[str]:
     if report.unsettled_calls:
         calls = counted(report.unsettled_calls, "call")
         yield f"{calls} without an answer: the cost is unknown, its upper bound stands apart."
+    for lapse in report.lapses:
+        yield lapse.words
 
 
-def remarks(line: Line, name: str) -> Iterator[str]:
-    """What the tables leave out of one line."""
+def remarks(line: Line, name: str, level: str) -> Iterator[str]:
+    """What the tables leave out of one line. `level` is the intervals' nominal one, as in "95%"."""
     lost = ", ".join(f"{line.statuses[s]:,} {s.replace('_', ' ')}" for s in NOT_SERVED if s in line.statuses)
     if lost:
         yield f"{name}: {lost}."
     if line.degraded:
         yield f"{name}: {counted(line.degraded, 'run')} served degraded, without the validation that was due."
-    if (found := line.estimate) is not None:
-        strata = f", in {found.strata} strata" if found.strata > 1 else ""
-        checks = counted(found.checked, "spot check")
+    if line.estimate is not None:
+        yield f"{name}: {_estimated(line.estimate, level)}"
+    if (rate := line.long_run_rate) is not None:
         yield (
-            f"{name}: {counted(found.unchecked, 'accepted draft')} not looked at; by {checks} "
-            f"({found.right:,} right{strata}) {found.successes:,.1f} are successes "
-            f"(exact interval {found.low:,.1f} to {found.high:,.1f})."
+            f"{name}: in the long run {share(rate.low)} to {share(rate.high)} of such runs succeed "
+            f"({level} interval, {METHOD_WORDS[rate.method]})."
         )
     if line.not_estimated:
         yield f"{name}: {counted(line.not_estimated, 'run')} unknown and not estimated: no spot check speaks for them."
@@ -112,10 +122,21 @@ def remarks(line: Line, name: str) -> Iterator[str]:
     if line.in_flight_calls:
         yield f"{name}: {counted(line.in_flight_calls, 'call')} in flight."
     for spend in line.spend:
-        yield from _of_spend(spend, name)
+        yield from _of_spend(spend, name, level)
 
 
-def _of_spend(spend: Spend, name: str) -> Iterator[str]:
+def _estimated(found: Estimate, level: str) -> str:
+    strata = f", in {found.strata} strata" if found.strata > 1 else ""
+    unanswered = f", {found.unanswered:,} more unanswered" if found.unanswered else ""
+    checks = counted(found.checked, "spot check")
+    return (
+        f"{counted(found.unchecked, 'accepted draft')} of this period not looked at; by {checks} "
+        f"({found.right:,} right{strata}{unanswered}) {found.successes:,.1f} are successes "
+        f"({level} interval {found.low:,.1f} to {found.high:,.1f}, {METHOD_WORDS[found.method]})."
+    )
+
+
+def _of_spend(spend: Spend, name: str, level: str) -> Iterator[str]:
     code = spend.currency
     if spend.unsettled_bound is not None:
         yield f"{name}: calls without an answer cost {amount(spend.unsettled_bound.amount)} {code} at most."
@@ -123,7 +144,14 @@ def _of_spend(spend: Spend, name: str) -> Iterator[str]:
         yield f"{name}: the baseline cost {amount(spend.baseline.amount)} {code}, which is in no other figure."
     if spend.calibration is not None:
         yield f"{name}: calibration cost {amount(spend.calibration.amount)} {code}, which is in no other figure."
-    if spend.per_success.note:
-        yield f"{name}: cost per success in {code}: {spend.per_success.note}."
-    elif spend.per_success.method == "box":
-        yield f"{name}: the interval in {code} is the wide one (few failures or successes, or heavy-tailed costs)."
+    unit = spend.per_success
+    if unit.own_low is not None:
+        high = f"to {amount(unit.own_high)}" if unit.own_high is not None else "upwards"
+        yield (
+            f"{name}: this period's own cost per success in {code}: {amount(unit.own_low)} {high} "
+            f"({level} interval: its cost is known, its successes are estimated)."
+        )
+    if unit.method is not None:
+        yield f"{name}: the long-run interval in {code}: {METHOD_WORDS[unit.method]}."
+    if unit.note:
+        yield f"{name}: cost per success in {code}: {unit.note}."

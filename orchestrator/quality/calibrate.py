@@ -1,248 +1,262 @@
-"""`orchestrator calibrate --labels`: draft labelled tasks through the pipeline, certify a threshold, write the file.
+"""`orchestrator calibrate`: from records whose truth is known to a certificate that the pipeline then goes by.
 
-labels -> drafts on the one path -> records -> certify -> certificate file, or the reason why there is none
+source -> records -> (fit a confidence on some) -> certify on the others -> files, or the reason why there are none
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError, InputError, TaskError
-from orchestrator.quality.certify import certify
-from orchestrator.quality.records import Certificate, Loss, Record
-from orchestrator.records import Outcome, Task
+from orchestrator.config.fingerprint import gate_fingerprint, step_fingerprint
+from orchestrator.errors import ConfigError, InputError
+from orchestrator.quality.certificate_file import write_certificate
+from orchestrator.quality.drafting import marks_of
+from orchestrator.quality.evidence import (
+    Asked,
+    Bars,
+    Evidence,
+    Known,
+    Place,
+    Source,
+    Unlabelled,
+    as_records,
+    no_bars,
+    place_of,
+)
+from orchestrator.quality.fitting import Fit, fit
+from orchestrator.quality.guarantees import require
+from orchestrator.quality.labels import from_labels, label_tasks, read_labels
+from orchestrator.quality.records import Certificate, Loss
+from orchestrator.quality.tried import this_try, tried_on
+from orchestrator.quality.ways import Way, ways
+from orchestrator.records import Task
 
 if TYPE_CHECKING:
     from orchestrator.config.loader import LoadedPipeline, LoadedStep
     from orchestrator.models.client import ModelClient
-    from orchestrator.pipeline import Collected
     from orchestrator.store.engine import Store
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """A certificate and where it was written. `reached` of the `labelled` tasks came to the rule that compares the
-    confidence; the others were decided before it, and the certificate does not speak of them."""
+    confidence; the others were decided before it, and the certificate does not speak of them. `notes` are for the
+    screen; `fitted` is the fitted confidence's file, and `diagram` its picture. `ways` compares a gate with others."""
 
     certificate: Certificate
     path: Path
     signal: str
     labelled: int
     reached: int
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    fitted: Path | None = None
+    diagram: Path | None = None
+    fit_words: str = ""
+    ways: tuple[Way, ...] = ()
 
     @property
     def words(self) -> str:
         """What `calibrate` prints: figures first, the recommendation last."""
-        c = self.certificate
-        lines = [f"{self.labelled} labelled tasks, {self.reached} of them reached a rule that compares {self.signal}"]
-        if c.draft_accuracy is not None:
-            lines.append(f"drafts right: {c.draft_accuracy:.1%}")
-        if c.validator_accuracy is not None:
-            lines.append(f"validator right: {c.validator_accuracy:.1%}")
-        else:
-            lines.append("validator not asked: it counts as right, so that the bound holds all the more")
-        lines += [
-            f"{c.loss.replace('_', ' ')} if every draft were accepted: {c.base_loss:.1%}; to keep it within "
-            f"{c.max_regret:.1%} at least {c.least_escalation:.1%} must escalate",
-            self._tested(),
-            f"guarantee: {c.guarantee}",
-            f"written to {self.path}",
-            f"recommendation: {c.recommendation.replace('_', ' ')} ({'; '.join(c.reasons)})",
-        ]
-        return "\n".join(lines)
+        from orchestrator.quality.calibration_words import words
 
-    def _tested(self) -> str:
-        c = self.certificate
-        if c.threshold is None:
-            return "threshold: none certified, every draft escalates"
-        return (
-            f"threshold {c.threshold:.6g}: accepts {c.accepted} of {c.n} ({c.coverage:.1%}), {c.regretted:g} of them "
-            f"lost; p = {c.p_value:.3g} against {c.delta:.3g}"
-        )
+        return words(self)
 
 
 async def calibrate(
-    pipeline: str | Path | LoadedPipeline, tasks: Iterable[Task], *, max_regret: float, confidence: float = 0.90,
-    store: str | Store, loss: Loss = "regret", validate: bool = False, seed: int = 0, concurrency: int = 64,
+    pipeline: str | Path | LoadedPipeline, source: Source | Iterable[Task], *, max_regret: float,
+    confidence: float = 0.90, store: str | Store, loss: Loss = "regret", validate: bool = False, gate: bool = False,
+    step: str | None = None, attempt: int | None = None, fit_share: float = 0.4, traffic: bool = True, seed: int = 0,
+    concurrency: int = 64,
     clients: Mapping[str, ModelClient] | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    progress: Callable[[], object] = lambda: None,
+    bars: Bars = no_bars,
 ) -> Calibration:
-    """Certify the threshold of the pipeline's last step on labelled `tasks`, and write its certificate file.
+    """Certify the threshold of a step (by default the last) on the records of `source`, and write its certificate.
 
-    Without `validate` the validator is not asked and counts as right; with it, each task is also answered by the
-    validator alone, and its accuracy and cost are measured. Drafts are kept in `store`: an interrupted calibration
-    goes on where it stopped. Raises InputError where a task has no `expected`, ConfigError where the pipeline names
-    no certificate file.
+    `source` is one of `from_labels`, `from_ledger`, `by_spending`, or labelled tasks themselves. `validate` also has
+    the validator answer labelled tasks alone; otherwise it counts as right. With `gate` it is the step's gate that is
+    fitted and certified. Where a confidence is fitted, `fit_share` of the records is set apart for that. `traffic`:
+    recorded drafts of the same step, labelled or not, sharpen the test by the spread of their scores.
+
+    Drafts and validations are kept in `store`: an interrupted calibration goes on where it stopped. Raises InputError
+    where the records can't be used or are too few, ConfigError where the pipeline names no file to write.
     """
     from orchestrator.config.loader import load_pipeline
 
     loaded = load_pipeline(pipeline) if isinstance(pipeline, str | Path) else pipeline
-    step, path, signal = _certified_step(loaded)
-    labelled = _named(tasks, loaded, step)
-    drafts = await _collect(loaded, labelled, store, clients, concurrency, progress)
-    answers = await _validate(loaded, labelled, store, clients, concurrency) if validate else {}
-    reached = [one for one in drafts if one.reached]
-    certificate = certify(
-        [_record(one, answers.get(str(one.task.id))) for one in reached],
-        max_regret=max_regret, confidence=confidence, loss=loss, seed=seed,
+    asked = Asked(
+        max_regret=max_regret, confidence=confidence, loss=loss, step=step, gate=gate, attempt=attempt,
+        fit_share=fit_share, traffic=traffic, seed=seed,
     )
-    write_certificate(path, certificate, loaded, step, signal, now())
-    return Calibration(
-        certificate=certificate, path=path, signal=signal, labelled=len(labelled), reached=len(reached)
-    )
+    target = _target(loaded, asked)
+    found = source if callable(source) else _of_tasks(list(source), validate)
+    async with opened(store) as at:
+        place = Place(
+            loaded=loaded, step=target.step, store=at, asked=asked, marks=marks_of(loaded, target.step, asked),
+            clients=clients, concurrency=concurrency, now=now, bars=bars,
+        )
+        evidence = await found(place)
+    return _certified(place, target, evidence)
 
 
 async def calibrate_from_labels(
-    pipeline: str | Path | LoadedPipeline, labels: Path, **options: Any
+    pipeline: str | Path | LoadedPipeline, labels: Path, *, validate: bool = False, **options: Any
 ) -> Calibration:
-    """`calibrate` on the tasks of a JSONL file. Raises InputError naming the line that is no labelled task."""
-    return await calibrate(pipeline, read_labels(labels), **options)
+    """`calibrate` on the tasks of a file. Raises InputError naming the line that is no label."""
+    return await calibrate(pipeline, from_labels(lambda: read_labels(labels), validate=validate), **options)
 
 
-def read_labels(path: Path) -> list[Task]:
-    """Tasks with `expected`, one JSON object a line; empty lines are passed over."""
-    from orchestrator.pipeline import as_task
+def _of_tasks(tasks: Sequence[Task], validate: bool) -> Source:
+    return from_labels(lambda: label_tasks(tasks), validate=validate)
 
-    tasks = []
+
+@contextlib.asynccontextmanager
+async def opened(store: str | Store) -> AsyncIterator[Store]:
+    """A store as it is, or the one at a URL, closed again."""
+    if not isinstance(store, str):
+        yield store
+        return
+    from orchestrator.store.engine import Store as Opened
+
+    at = await Opened.open(store)
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    tasks.append(_with_label(as_task(_object(line)), number))
-    except OSError as error:
-        raise InputError(f"labels {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"labels {str(path)!r} are not UTF-8: {error}") from error
-    except (TaskError, ValueError) as error:
-        raise InputError(f"{path}:{number}: {error}") from error
-    return tasks
+        yield at
+    finally:
+        await at.aclose()
 
 
-def write_certificate(
-    path: Path, certificate: Certificate, loaded: LoadedPipeline, step: LoadedStep, signal: str, created: datetime
-) -> None:
-    """Replace the file at `path` in one move: a reader sees the old certificate or the new one, never half of it."""
-    from orchestrator.config.fingerprint import step_fingerprint
+# -- the certificate ---------------------------------------------------------------------------------------------------
 
-    body = {
-        "kind": "certificate", "format": 1, "pipeline": loaded.config.pipeline, "step": step.config.id,
-        "signal": signal, "reference": "label", "created": created.isoformat(timespec="seconds"),
-        **certificate.body(), "fingerprint": step_fingerprint(loaded, step),
-    }
-    text = json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
+    asked, known = place.asked, evidence.known
+    if not known:
+        raise _none_reached(place, evidence)
+    fitted = fit(place, known, target.artefact) if target.artefact is not None else None
+    certify_on = fitted.certify_on if fitted is not None else known
+    fingerprint = _fingerprint(place, fitted)
+    this = this_try(asked, certify_on, target.before, fingerprint)
+    require(len(certify_on), _what(fitted), asked, this.attempt)
+    certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
+    write_certificate(
+        target.certificate, certificate, place.loaded, place.step.config.id, signal=target.signal,
+        reference=evidence.reference, created=place.now(), fingerprint=fingerprint,
+        tried_on=tried_on(this, asked, certify_on), source=evidence.source,
+    )
+    return Calibration(
+        certificate=certificate, path=target.certificate, signal=target.signal, labelled=evidence.tasks,
+        reached=len(known), source=evidence.source, notes=(*evidence.notes, *said, *filter(None, [this.note])),
+        fitted=fitted.path if fitted else None, diagram=fitted.diagram if fitted else None,
+        fit_words=fitted.words if fitted else "",
+        ways=ways(place, certify_on, fitted, certificate) if asked.gate and fitted is not None else (),
+    )
+
+
+def _certify(
+    place: Place, known: Sequence[Known], fitted: Fit | None, evidence: Evidence, attempt: int
+) -> tuple[Certificate, tuple[str, ...]]:
+    """The certificate, and what is to be said of how it came about."""
+    from orchestrator.quality.thresholds import certify
+
+    asked = place.asked
+    certified = partial(
+        certify, as_records(known, [_score(one, fitted) for one in known]), max_regret=asked.max_regret,
+        confidence=asked.confidence, loss=asked.loss, seed=asked.seed, reference=evidence.reference, attempt=attempt,
+        drafts_first=not asked.gate,
+    )
+    traffic = _traffic(place, fitted, evidence)
+    if not traffic:
+        return certified(), ()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            os.replace(name, path)
-        except BaseException:  # Ctrl-C too: no half certificate is left beside the old one
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(f"the certificate can't be written to {str(path)!r}: {error.strerror}") from error
+        return certified(traffic=traffic), ()
+    except (ValueError, ImportError) as error:
+        return certified(), (f"recorded drafts without a label are left aside: {error}",)
 
 
-def _certified_step(loaded: LoadedPipeline) -> tuple[LoadedStep, Path, str]:
-    """The last step: labels say what is right at the end of the pipeline, not in between."""
+def _traffic(place: Place, fitted: Fit | None, evidence: Evidence) -> list[float]:
+    """Scores of the other tasks of the stream. Where some records were set apart to fit on, the same share of these
+    is: what is left is the whole stream of the records that are certified on."""
+    apart = place.asked.fit_share if fitted is not None else 0.0
+    kept = [one for one in evidence.traffic if place_of(f"fit {one.id}", place.asked.seed) >= apart]
+    scores = [_score(one, fitted) for one in kept]
+    return [math.nan if score is None else score for score in scores]
+
+
+def _score(one: Known | Unlabelled, fitted: Fit | None) -> float | None:
+    return one.score if fitted is None else fitted.score(one.features, one.meta)
+
+
+def _fingerprint(place: Place, fitted: Fit | None) -> Mapping[str, str]:
+    """What the certificate is made for, the fitted confidence that was just written included."""
+    step = place.step
+    if fitted is None:
+        return step_fingerprint(place.loaded, step)
+    if place.asked.gate:
+        return gate_fingerprint(place.loaded, replace(step, gate_artefact=fitted.artefact))
+    return step_fingerprint(place.loaded, replace(step, confidence_artefact=fitted.artefact))
+
+
+def _what(fitted: Fit | None) -> str:
+    return "records" if fitted is None else "records (the others were set apart to fit the confidence on)"
+
+
+def _none_reached(place: Place, evidence: Evidence) -> InputError:
+    step = place.step
+    why = "they were all decided by rules before it"
+    if step.gate_problem is not None:
+        why = f"the gate stops them: {step.gate_problem}"
+    return InputError(
+        f"none of the {evidence.tasks} tasks came to a rule of step {step.config.id!r} that compares the confidence: "
+        f"{why}", hint="calibrate the gate first (--gate)" if step.gate_problem else "look at the policy's rules",
+    )
+
+
+# -- what is to be written ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The files that a calibration writes, and the certificate that stands there now."""
+
+    step: LoadedStep
+    signal: str
+    certificate: Path
+    artefact: Path | None
+    before: Mapping[str, Any] | None
+
+
+def _target(loaded: LoadedPipeline, asked: Asked) -> Target:
     step = loaded.steps[-1]
+    if asked.step is not None:
+        found = next((one for one in loaded.steps if one.config.id == asked.step), None)
+        if found is None:
+            names = ", ".join(one.config.id for one in loaded.steps)
+            raise ConfigError(f"there is no step {asked.step!r}: the pipeline has {names}", file=str(loaded.path))
+        step = found
+    if asked.gate:
+        if step.gate_certificate_path is None:
+            raise ConfigError(
+                f"step {step.config.id!r} names no certificate file for a gate", file=str(loaded.path), key="gate",
+                hint="gate: {fitted: confidence/NAME_gate.json, certificate: certificates/NAME_gate.json}",
+            )
+        return Target(
+            step=step, signal="gate", certificate=step.gate_certificate_path, artefact=step.gate_path,
+            before=step.gate_certificate,
+        )
     confidence = step.config.confidence
     if confidence is None or step.certificate_path is None:
         raise ConfigError(
             f"step {step.config.id!r} names no certificate file to write", file=str(loaded.path), key="confidence",
             hint="confidence: {from: logprob.mean, certificate: certificates/NAME.json}",
         )
-    return step, step.certificate_path, confidence.from_
-
-
-def _with_label(task: Task, number: int) -> Task:
-    if task.expected is None:
-        raise InputError(f"task {task.id or number!r} has no `expected`: calibration needs the right answer of each")
-    return task
-
-
-def _object(line: str) -> Mapping[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise ValueError(f"{found!r} is not an object")
-    return found
-
-
-def _generator(iterator: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """What `async def` with `yield` makes, whatever its annotation says."""
-    return cast("AsyncGenerator[T, None]", iterator)
-
-
-async def _collect(
-    loaded: LoadedPipeline, tasks: Sequence[Task], store: str | Store, clients: Mapping[str, ModelClient] | None,
-    concurrency: int, progress: Callable[[], object],
-) -> list[Collected]:
-    from orchestrator.pipeline import Pipeline
-
-    drafts = []
-    async with (
-        Pipeline(loaded, store=store, clients=clients, mode="cascade", calibrating=True) as pipeline,
-        contextlib.aclosing(_generator(pipeline.collect(tasks, concurrency=concurrency))) as collected,
-    ):
-        async for one in collected:
-            drafts.append(one)
-            progress()
-    return drafts
-
-
-async def _validate(
-    loaded: LoadedPipeline, tasks: Sequence[Task], store: str | Store, clients: Mapping[str, ModelClient] | None,
-    concurrency: int,
-) -> dict[str, Outcome]:
-    """Each task answered by the validator alone, by task id."""
-    from orchestrator.pipeline import Pipeline
-
-    apart = [replace(task, id=f"{task.id}:validated") for task in tasks]
-    answers = {}
-    async with (
-        Pipeline(loaded, store=store, clients=clients, mode="validate_only", calibrating=True) as pipeline,
-        contextlib.aclosing(_generator(pipeline.amap(apart, concurrency=concurrency))) as outcomes,
-    ):
-        async for outcome in outcomes:
-            answers[str(outcome.id).removesuffix(":validated")] = outcome
-    return answers
-
-
-def _named(tasks: Iterable[Task], loaded: LoadedPipeline, step: LoadedStep) -> list[Task]:
-    """The tasks under ids of this calibration: the same configuration goes on where it stopped, another one drafts
-    anew. Raises InputError where a task has no `expected`."""
-    from orchestrator.config.fingerprint import fingerprint_digest, step_fingerprint
-
-    mark = fingerprint_digest(step_fingerprint(loaded, step)).removeprefix("sha256:")[:16]
-    return [
-        replace(_with_label(task, number), id=f"calibration:{mark}:{task.id or number}")
-        for number, task in enumerate(tasks, 1)
-    ]
-
-
-def _record(one: Collected, validated: Outcome | None) -> Record:
-    """A validation that failed or cost an unknown sum is unknown, not wrong or free."""
-    known = validated is not None and validated.success is not None
-    spent = validated.costs if validated is not None and len(validated.costs) == 1 else ()
-    return Record(
-        score=math.nan if one.score is None else one.score,
-        draft_ok=one.draft_ok,
-        validator_ok=validated.success if validated is not None and known else None,
-        draft_cost=one.cost.nano if one.cost is not None else None,
-        validator_cost=spent[0].nano if spent else None,
+    return Target(
+        step=step, signal=confidence.signal, certificate=step.certificate_path, artefact=step.confidence_path,
+        before=step.certificate,
     )

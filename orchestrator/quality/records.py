@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-Loss = Literal["regret", "selective_error"]
+Loss = Literal["regret", "selective"]
 Recommendation = Literal["cascade", "always_validate", "always_draft"]
 Cost = int | float | Decimal
 
@@ -21,6 +22,7 @@ class Record:
     a grade in [0, 1]; `validator_ok` None means that the validator was not asked, and counts as right: a bound on
     regret then holds all the more. The costs are what one draft and one validation cost, both in the same unit;
     None is unknown. `propensity` is the probability with which this record's label came to be seen.
+    Raises ValueError where a value is none of these.
     """
 
     score: float
@@ -31,19 +33,20 @@ class Record:
     propensity: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("draft_ok", "validator_ok"):
-            grade = getattr(self, name)
-            if grade is not None and not 0.0 <= grade <= 1.0:
-                raise ValueError(f"{name} is {grade!r}: give True, False or a grade from 0 to 1")
-        if not 0.0 < self.propensity <= 1.0:
-            raise ValueError(f"propensity is {self.propensity!r}: a record that was seen had a probability in (0, 1]")
+        try:
+            level_of(self.score)
+            grades = 0.0 <= self.draft_ok <= 1.0 and (self.validator_ok is None or 0.0 <= self.validator_ok <= 1.0)
+            costs = _is_cost(self.draft_cost) and _is_cost(self.validator_cost)
+            ok = grades and costs and 0.0 < self.propensity <= 1.0
+        except TypeError:
+            ok = False
+        if not ok:
+            raise ValueError(_complaint(self))
 
     @property
     def level(self) -> float | None:
         """The score as thresholds see it: None is never accepted, and infinity is the largest finite float."""
-        if math.isnan(self.score) or self.score == -math.inf:
-            return None
-        return min(float(self.score), 1.7976931348623157e308)
+        return level_of(self.score)
 
     @property
     def validator_grade(self) -> float:
@@ -75,9 +78,10 @@ class Certificate:
     """A threshold, or None, with its data and its guarantee. A draft is accepted where score >= threshold.
 
     `n` records tested, out of `given`: the rest was spent on thinning to equal propensity or on fixing the
-    candidates. `coverage` is the share of `n` accepted. `base_loss` is the loss at accept-all; `least_escalation`
-    the share that any threshold holding `max_regret` must escalate. `cost_ratio` is the expected cost of
-    the cascade over always validating, None where a cost is unknown. `tested` are the candidates around the threshold.
+    candidates. `coverage` is the share of `n` accepted. `traffic` is how many unlabelled scores took part.
+    `base_loss` is the loss at accept-all; `least_escalation` the share that any threshold holding `max_regret` must
+    escalate. `cost_ratio` is the expected cost of the cascade (of the gate, where `drafts_first` is False) over
+    always validating, None where a cost is unknown. `tested` are the candidates around the threshold.
     """
 
     threshold: float | None
@@ -90,6 +94,7 @@ class Certificate:
     delta: float
     given: int
     n: int
+    traffic: int = 0
     accepted: int
     regretted: float
     coverage: float
@@ -97,6 +102,7 @@ class Certificate:
     base_loss: float
     least_escalation: float
     cost_ratio: float | None
+    drafts_first: bool = True
     draft_accuracy: float | None
     validator_accuracy: float | None
     method: str
@@ -106,3 +112,34 @@ class Certificate:
     def body(self) -> Mapping[str, Any]:
         """As JSON types; no value is NaN or infinite."""
         return asdict(self)
+
+
+def level_of(score: float) -> float | None:
+    """A score as thresholds see it: None (NaN, minus infinity) is never accepted, infinity is the largest float."""
+    if not score > -math.inf:
+        return None
+    return float(score) if score <= sys.float_info.max else sys.float_info.max
+
+
+def _is_cost(cost: Cost | None) -> bool:
+    return cost is None or (math.isfinite(cost) and cost >= 0)
+
+
+def _complaint(record: Record) -> str:
+    """Which value is no score, grade, cost or probability, and what to give instead."""
+    for name, allowed, instead in (
+        ("score", lambda x: level_of(x) is None or True, "a number, NaN where it could not be measured"),
+        ("draft_ok", lambda x: 0.0 <= x <= 1.0, "True, False or a grade from 0 to 1; leave unlabelled tasks out"),
+        ("validator_ok", lambda x: x is None or 0.0 <= x <= 1.0, "True, False, a grade from 0 to 1, None if not asked"),
+        ("draft_cost", _is_cost, "a finite number from 0, None if unknown"),
+        ("validator_cost", _is_cost, "a finite number from 0, None if unknown"),
+        ("propensity", lambda x: 0.0 < x <= 1.0, "the probability, above 0, with which this label came to be seen"),
+    ):
+        value = getattr(record, name)
+        try:
+            fits = allowed(value)
+        except TypeError:
+            fits = False
+        if not fits:
+            return f"{name} is {value!r}: give {instead}"
+    return f"{record!r} is no record"

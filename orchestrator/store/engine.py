@@ -1,6 +1,7 @@
 """The store: what is durable of every run. One object a process; many processes may share one database.
 
-Writing goes to the one writer thread and returns once it is on disk; reading has connections of its own.
+Writing goes to the one writer thread and returns once it is on disk; reading has connections of its own. Longer than
+300 lines because all that a store can be asked stands here, a line or two each.
 """
 
 from __future__ import annotations
@@ -18,7 +19,19 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.records import Call, Json
-from orchestrator.store import answers, budgets, calls, events, feedback, leases, migrations, outcomes, retention, runs
+from orchestrator.store import (
+    answers,
+    budgets,
+    calls,
+    events,
+    feedback,
+    lapses,
+    leases,
+    migrations,
+    outcomes,
+    retention,
+    runs,
+)
 from orchestrator.store.connect import Place, locate, reading_engine, scrub_log, store_error, writing_engine
 from orchestrator.store.entries import (
     CacheStats,
@@ -40,6 +53,7 @@ from orchestrator.store.entries import (
     StoredOutcome,
     StoredRun,
 )
+from orchestrator.store.lapses import CheckedDraft, HourOfTasks, InUse, StoredLapse
 from orchestrator.store.statements import Transaction
 from orchestrator.store.writer import Flow, Writer, alone
 
@@ -51,6 +65,7 @@ _record_feedback, _resolve, _evict = alone(feedback.record), alone(feedback.reso
 _purge, _sweep, _forget = alone(answers.cache_purge), alone(retention.sweep), alone(retention.forget)
 _record_event, _leave, _recover = alone(events.record), alone(leases.leave), alone(leases.recover)
 _take_spot_checks, _settle_spot_check = alone(feedback.take_spot_checks), alone(feedback.settle_spot_check)
+_trip, _claim_notice = alone(lapses.trip), alone(lapses.claim_notice)
 
 ORDER: tuple[Flow, ...] = (
     runs.record_config, runs.claim, calls.intend, calls.settle, answers.keep_signals, outcomes.finish,
@@ -242,6 +257,30 @@ class Store:
     ) -> None:
         """Close a spot check; what it found becomes feedback. Twice changes nothing."""
         await self._write(_settle_spot_check, run_id, step, state, draft_ok)
+
+    # -- certificates in use -----------------------------------------------------------------------------------------
+
+    async def tasks_by_hour(self, used: InUse, since: int) -> list[HourOfTasks]:
+        """The tasks that came to a certificate's rule, by the hour they ended in, from hour `since` on."""
+        return await self._read(lapses.tasks_by_hour, used, since)
+
+    async def checked_drafts(self, used: InUse) -> list[CheckedDraft]:
+        """The spot checks of the drafts that a certificate let through, answered or not."""
+        return await self._read(lapses.checked_drafts, used)
+
+    async def lapses(self, pipeline: str | None = None) -> list[StoredLapse]:
+        """The certificates that spot checks revoked."""
+        return await self._read(lapses.listed, pipeline)
+
+    async def record_lapse(self, pipeline: str, step: str, certificate: str, reason: str) -> bool:
+        """Revoke a certificate for every process, its event in the same commit; False where it was revoked already."""
+        tripped: bool = await self._write(_trip, pipeline, step, certificate, reason)
+        return tripped
+
+    async def claim_lapse_notice(self, pipeline: str, step: str, certificate: str) -> bool:
+        """True for the one process that is to run the hook."""
+        mine: bool = await self._write(_claim_notice, pipeline, step, certificate)
+        return mine
 
     # -- upkeep ------------------------------------------------------------------------------------------------------
 

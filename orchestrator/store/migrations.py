@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 from orchestrator.errors import StoreTooNew
 from orchestrator.store.statements import insert, table
-from orchestrator.store.tables import Migration, Setting
+from orchestrator.store.tables import Lapse, Migration, Setting
 
 Step = Callable[[Connection], None]
 
@@ -28,7 +28,11 @@ def m001_tables(connection: Connection) -> None:
     SQLModel.metadata.create_all(connection, tables=[table(model) for model in _models()])
 
 
-MIGRATIONS: tuple[Step, ...] = (m001_tables,)
+def m002_lapse(connection: Connection) -> None:
+    SQLModel.metadata.create_all(connection, tables=[table(Lapse)])
+
+
+MIGRATIONS: tuple[Step, ...] = (m001_tables, m002_lapse)
 
 
 def _models() -> list[type[SQLModel]]:

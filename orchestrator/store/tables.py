@@ -269,3 +269,18 @@ class Event(SQLModel, table=True):
     kind: str
     detail: str = ""
     at: float
+
+
+class Lapse(SQLModel, table=True):
+    """A certificate revoked by what spot checks found, by the digest of its file: in force in every process, for ever.
+
+    `told_at` is when a process took it upon itself to run the hook.
+    """
+
+    __tablename__: ClassVar[str] = "lapse"
+    pipeline: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    certificate: str = Field(primary_key=True)
+    reason: str
+    at: float
+    told_at: float | None = None

@@ -22,13 +22,13 @@ _DIGITS = dict.fromkeys(map(ord, "0123456789"))
 
 
 def task_features(task: Task) -> tuple[float, float, float]:
-    """What a gate sees: characters of text, and the shares of digits and of ASCII among them."""
+    """What a gate sees: characters of text, and the shares of digits and of ASCII among them, rounded as kept."""
     text = "".join(_texts(task.input))
     if not text:
         return 0.0, 0.0, 0.0
     n = len(text)
     plain = n if text.isascii() else len(text.encode("ascii", "ignore"))
-    return float(n), (n - len(text.translate(_DIGITS))) / n, plain / n
+    return float(n), _rounded((n - len(text.translate(_DIGITS))) / n), _rounded(plain / n)
 
 
 def draft_features(
@@ -82,4 +82,8 @@ def _kept(value: float | None) -> float | None:
     """Five significant digits."""
     if value is None or not math.isfinite(value):
         return None
+    return _rounded(value)
+
+
+def _rounded(value: float) -> float:
     return float(f"{value:.5g}")

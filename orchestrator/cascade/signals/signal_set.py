@@ -73,6 +73,11 @@ class SignalSet:
     fingerprint_json: bytes
     digest: bytes
 
+    @property
+    def required(self) -> frozenset[str]:
+        """The names of those without which no rule accepts a draft."""
+        return frozenset(one.name for one in self._named if one.required)
+
     async def measure(self, draft: Draft, task: Task, samples: Sequence[Draft] = ()) -> dict[str, Signal]:
         """Every signal by name, in the order written. `samples` are all drafts of the attempt, this one among them.
 

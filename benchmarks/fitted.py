@@ -1,0 +1,33 @@
+"""A confidence fitted by `orchestrator.quality.confidence` on some tasks of a pool, applied to others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pools import Floats, Item
+
+from orchestrator.cascade.confidence import FittedConfidence
+from orchestrator.quality.confidence import fit_confidence
+
+RAW = "score"
+
+
+def fitted_scores(
+    items: Sequence[Item], fit_on: NDArray[np.int64], apply_to: NDArray[np.int64], *, seed: int
+) -> Floats:
+    """P(right) of the tasks at `apply_to`, by a model that saw the labels of those at `fit_on` only; NaN is unknown.
+
+    The raw score is one feature among the others, and what is kept where a fit is no better.
+    """
+    known = [items[i] for i in fit_on]
+    artefact = fit_confidence([features(item) for item in known], [item.draft_ok for item in known], raw=RAW, seed=seed)
+    confidence = FittedConfidence(artefact.body())
+    found = (confidence.of(features(items[i]), {}) for i in apply_to)
+    return np.array([math.nan if p is None else p for p in found])
+
+
+def features(item: Item) -> dict[str, float | None]:
+    return {**item.features, RAW: None if math.isnan(item.score) else float(item.score)}

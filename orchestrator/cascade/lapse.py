@@ -1,0 +1,203 @@
+"""Lapses: spot checks watch every certificate in use, and revoke it, for all processes, when it stops being true.
+
+a check answered -> counts of the ledger -> evidence (quality/drift.py) -> lapse row + event, in one commit -> hook
+From then on the rule does what `certificate_lapsed:` says. **Nothing is tuned anew: that takes a new certificate.**
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cascade.hook import run_hook
+from orchestrator.config.certificate import certificate_digest
+from orchestrator.quality.drift import Evidence, Hour, evidence
+from orchestrator.store.lapses import HOUR_S, CheckedDraft, HourOfTasks, InUse, StoredLapse
+
+if TYPE_CHECKING:
+    from orchestrator.cascade.runtime import Runtime, Step
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 30.0
+"""How old may be what a runtime knows of lapses, and of the evidence while no draft is found wrong."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a runtime knows. `tasks` are counts by step and hour: of past hours they change no more."""
+
+    read_at: float = -math.inf
+    looked_at: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, dict[int, HourOfTasks]] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nulls:
+    """What a certificate is watched for. `regret` is the loss that its rule may have, `calibration` the error of a
+    fitted confidence (None: not watched), `accepted_only` whether the loss is a share of the accepted drafts."""
+
+    regret: float
+    calibration: float | None
+    accepted_only: bool
+    false_alarm: float
+
+
+async def keep_up(rt: Runtime) -> None:
+    """Learn what was revoked, here or in another process: at most every REFRESH_S, so that a group may ask."""
+    now = rt.clock()
+    if now - rt.watch.read_at < REFRESH_S:
+        return
+    rt.watch.read_at = now
+    if any(step.loaded.certificate is not None for step in rt.steps):
+        await _read(rt)
+
+
+async def look(rt: Runtime, step: Step, *, draft_ok: bool) -> None:
+    """Weigh the evidence after a check, and revoke the certificate where it suffices.
+
+    Only a wrong draft speaks against the bound on regret; after a right one, a look now and then is enough.
+    """
+    watch, now = rt.watch, rt.clock()
+    if step.id in watch.waiting or (draft_ok and now - watch.looked_at.get(step.id, -math.inf) < REFRESH_S):
+        return
+    watch.waiting.add(step.id)
+    async with watch.looking:
+        watch.waiting.discard(step.id)
+        watch.looked_at[step.id] = now
+        used, nulls = in_use(rt, step), nulls_of(rt, step)
+        if used is None or nulls is None or step.id in rt.revoked:
+            return
+        at, hours = await _hours(rt, used, nulls)
+        found = evidence(hours, max_regret=nulls.regret, calibration_error=nulls.calibration)
+        if hours and found.trips(nulls.false_alarm):
+            why = _why(found, at, hours, nulls)
+            await rt.store.record_lapse(used.pipeline, used.step, used.certificate, why)
+            await _read(rt)
+
+
+def in_use(rt: Runtime, step: Step) -> InUse | None:
+    """The certificate that decides in this step at present, if one does."""
+    certificate = step.loaded.certificate
+    if certificate is None or not step.certified or rt.mode != "cascade":
+        return None
+    names = [rule.name for rule in step.policy.afters]
+    first = next((i for i, rule in enumerate(step.policy.afters) if rule.reads_confidence), len(names))
+    return InUse(
+        pipeline=rt.config.pipeline, step=step.id, certificate=certificate_digest(certificate),
+        rules_before=tuple(names[:first]),
+    )
+
+
+def nulls_of(rt: Runtime, step: Step) -> Nulls | None:
+    """The promise to be watched. A spot check takes the validator's word: where a certificate was made from labels
+    and measured how often the validator is wrong, that much is granted on top of its tolerance."""
+    certificate, drift = step.loaded.certificate or {}, rt.config.drift
+    if certificate.get("max_regret") is None:
+        return None
+    granted = 0.0
+    if certificate["reference"] == "label" and certificate.get("validator_accuracy") is not None:
+        granted = 1.0 - float(certificate["validator_accuracy"])
+    artefact = step.loaded.confidence_artefact
+    probability = artefact is not None and artefact["model"]["kind"] != "signal"
+    false_alarm = drift.false_alarm or 1.0 - float(certificate.get("confidence", 0.9))
+    return Nulls(
+        regret=_below_one(float(certificate["max_regret"]) + granted),
+        calibration=_below_one(drift.calibration_error + granted) if probability else None,
+        accepted_only=certificate.get("loss") == "selective", false_alarm=false_alarm,
+    )
+
+
+def _below_one(tolerance: float) -> float:
+    return min(tolerance, 0.999)
+
+
+async def _hours(rt: Runtime, used: InUse, nulls: Nulls) -> tuple[list[int], list[Hour]]:
+    """The hours with tasks, in order of time. Past ones are not read again, save the last two: others may be late."""
+    known = rt.watch.tasks.setdefault(used.step, {})
+    for one in await rt.store.tasks_by_hour(used, max(known, default=1) - 1):
+        known[one.hour] = one
+    checks: dict[int, list[CheckedDraft]] = {}
+    for check in await rt.store.checked_drafts(used):
+        checks.setdefault(check.hour, []).append(check)
+    at = sorted(known)
+    return at, [_hour(known[hour], checks.get(hour, ()), nulls) for hour in at]
+
+
+def _hour(tasks: HourOfTasks, checks: Sequence[CheckedDraft], nulls: Nulls) -> Hour:
+    """A check without an answer counts as one that found nothing: it is no evidence against the certificate."""
+    return Hour(
+        tasks=tasks.accepted if nulls.accepted_only else tasks.tasks,
+        drawn=len(checks),
+        wrong=Counter(one.propensity for one in checks if one.draft_ok is False),
+        gaps=tuple(
+            one.confidence - one.draft_ok for one in checks if one.draft_ok is not None and one.confidence is not None
+        ),
+    )
+
+
+def _why(found: Evidence, at: Sequence[int], hours: Sequence[Hour], nulls: Nulls) -> str:
+    since, later = datetime.fromtimestamp(at[found.since] * HOUR_S, UTC).date(), hours[found.since :]
+    drawn = sum(hour.drawn for hour in later)
+    if found.calibration is not None and found.calibration > found.regret:
+        gaps = [gap for hour in later for gap in hour.gaps]
+        off = math.fsum(gaps) / len(gaps)
+        return (
+            f"spot checks show the confidence off by more than {nulls.calibration:.2g}: in {len(gaps)} of them since "
+            f"{since} it is {abs(off):.2g} too {'high' if off > 0 else 'low'}"
+        )
+    wrong: Counter[float] = Counter()
+    for hour in later:
+        wrong.update(hour.wrong)
+    share = math.fsum(k / propensity for propensity, k in wrong.items()) / sum(hour.tasks for hour in later)
+    loss = "the share of wrong drafts accepted" if nulls.accepted_only else "regret"
+    return (
+        f"spot checks show {loss} above {nulls.regret:.3g}: {wrong.total()} wrong in {drawn} since {since}, "
+        f"about {min(share, 1.0):.2g}"
+    )
+
+
+async def _read(rt: Runtime) -> None:
+    used = {step.id: one for step in rt.steps if (one := in_use(rt, step)) is not None}
+    for lapse in await rt.store.lapses(rt.config.pipeline):
+        one = used.get(lapse.step)
+        if one is None or one.certificate != lapse.certificate:
+            continue
+        rt.revoked[lapse.step] = f"revoked on {_day(lapse.at)}: {lapse.reason}"
+        if lapse.told_at is None and await rt.store.claim_lapse_notice(lapse.pipeline, lapse.step, lapse.certificate):
+            rt.in_background(_tell(rt, lapse))
+
+
+async def _tell(rt: Runtime, lapse: StoredLapse) -> None:
+    """Run the hook. Its failure is on record, and nothing else: the certificate has lapsed either way."""
+    hook, config = rt.config.on_lapse, rt.config
+    log.warning("pipeline %s, step %s: its certificate is %s", lapse.pipeline, lapse.step, rt.revoked[lapse.step])
+    if hook is None:
+        return
+    networks = config.local_networks if config.residency == "local" else None
+    problem = await run_hook(hook, _told(rt, lapse), folder=rt.loaded.path.parent, local_networks=networks)
+    if problem is not None:
+        log.warning("pipeline %s: `on_lapse` failed: %s", lapse.pipeline, problem)
+        await rt.store.record_event(lapse.pipeline, "on_lapse_failed", f"step {lapse.step}: {problem}")
+
+
+def _told(rt: Runtime, lapse: StoredLapse) -> Mapping[str, Any]:
+    confidence = next(step.config.confidence for step in rt.steps if step.id == lapse.step)
+    return {
+        "event": "certificate_lapsed", "pipeline": lapse.pipeline, "step": lapse.step,
+        "certificate": confidence.certificate if confidence else None, "digest": lapse.certificate,
+        "reason": lapse.reason, "at": datetime.fromtimestamp(lapse.at, UTC).isoformat(timespec="seconds"),
+        "certificate_lapsed": rt.config.certificate_lapsed,
+    }
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).date().isoformat()

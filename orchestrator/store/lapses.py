@@ -1,0 +1,155 @@
+"""Certificates in use: what became of the tasks that came to their rule, and which of them spot checks revoked.
+
+**A certificate lapses once**: the row, keyed by the digest of its file, is written together with its event, and the
+process that wins the row's `told_at` runs the hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Integer, and_, case, cast, func, select
+
+from orchestrator.store import events
+from orchestrator.store.entries import SpotCheckState
+from orchestrator.store.statements import Transaction, inserting_new, table
+from orchestrator.store.tables import Config, Lapse, OutcomeRow, SpotCheck, StepRow
+
+HOUR_S = 3600.0
+
+_lapse, _config, _step = table(Lapse), table(Config), table(StepRow)
+_outcome, _spot_check = table(OutcomeRow), table(SpotCheck)
+_NEW = inserting_new(Lapse, "pipeline", "step", "certificate", "reason", "at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLapse:
+    pipeline: str
+    step: str
+    certificate: str
+    reason: str
+    at: float
+    told_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InUse:
+    """A certificate in use: the step whose rule compares with it, and the rules before that one. `certificate` is the
+    digest that configurations carry."""
+
+    pipeline: str
+    step: str
+    certificate: str
+    rules_before: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourOfTasks:
+    """Tasks that came to the rule and ended in this hour (counted from the epoch), answers from the cache left out.
+    `unchecked` were accepted without a chance of a spot check: `tasks`, and `accepted` of them, leave those out."""
+
+    hour: int
+    tasks: int
+    accepted: int
+    unchecked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedDraft:
+    """A spot check of a draft that was accepted in this hour."""
+
+    hour: int
+    propensity: float
+    confidence: float | None
+    state: SpotCheckState | str
+    draft_ok: bool | None
+
+
+def trip(transaction: Transaction, pipeline: str, step: str, certificate: str, reason: str) -> bool:
+    """Record that a certificate lapsed, and the event with it. False where it had lapsed already."""
+    if transaction.many(_NEW, [(pipeline, step, certificate, reason, transaction.now)]) != 1:
+        return False
+    events.record(transaction, pipeline, "certificate_lapsed", f"step {step}: {reason}")
+    return True
+
+
+def claim_notice(transaction: Transaction, pipeline: str, step: str, certificate: str) -> bool:
+    """Take it upon this process to tell of a lapse. True for one process only, once."""
+    c = _lapse.c
+    mine = _lapse.update().where(
+        c.pipeline == pipeline, c.step == step, c.certificate == certificate, c.told_at.is_(None)
+    )
+    return transaction.execute(mine.values(told_at=transaction.now)).rowcount == 1
+
+
+def listed(connection: Connection, pipeline: str | None = None) -> list[StoredLapse]:
+    """Lapses of a pipeline or of all, the oldest first."""
+    wanted = select(_lapse).order_by(_lapse.c.at, _lapse.c.pipeline, _lapse.c.step)
+    if pipeline is not None:
+        wanted = wanted.where(_lapse.c.pipeline == pipeline)
+    return [StoredLapse(**row) for row in connection.execute(wanted).mappings()]
+
+
+def tasks_by_hour(connection: Connection, used: InUse, since: int) -> list[HourOfTasks]:
+    """From hour `since` on, in order of time; hours without a task are left out."""
+    accepted = _step.c.action.in_(("accept", "spot_check"))
+    chance = _step.c.propensity.is_not(None)
+    each = (
+        select(
+            _hour(connection).label("hour"), case((and_(accepted, chance), 1), else_=0).label("accepted"),
+            case((and_(accepted, ~chance), 1), else_=0).label("unchecked"),
+        )
+        .select_from(_step.join(_outcome, _outcome.c.run_id == _step.c.run_id))
+        .where(_came_to_the_rule(connection, used), _outcome.c.ended_at >= since * HOUR_S)
+        .subquery("each")
+    )
+    e = each.c
+    counted = (
+        select(e.hour, func.count() - func.sum(e.unchecked), func.sum(e.accepted), func.sum(e.unchecked))
+        .group_by(e.hour).order_by(e.hour)
+    )
+    return [
+        HourOfTasks(hour=int(hour), tasks=int(tasks), accepted=int(with_chance), unchecked=int(without))
+        for hour, tasks, with_chance, without in connection.execute(counted)
+    ]
+
+
+def checked_drafts(connection: Connection, used: InUse) -> list[CheckedDraft]:
+    """All spot checks of a certificate's accepted drafts, answered or not."""
+    s = _spot_check.c
+    joined = _spot_check.join(_step, and_(_step.c.run_id == s.run_id, _step.c.step == s.step))
+    found = (
+        select(_hour(connection).label("hour"), s.propensity, _step.c.confidence, s.state, s.draft_ok)
+        .select_from(joined.join(_outcome, _outcome.c.run_id == s.run_id))
+        .where(_came_to_the_rule(connection, used))
+        .order_by("hour", s.run_id)
+    )
+    return [CheckedDraft(**{**row, "hour": int(row["hour"])}) for row in connection.execute(found).mappings()]
+
+
+def _came_to_the_rule(connection: Connection, used: InUse) -> ColumnElement[bool]:
+    """Its own tasks, live, each counted once: a hit of the cache says nothing new."""
+    return and_(
+        _outcome.c.pipeline == used.pipeline,
+        _outcome.c.config_id.in_(_configurations(connection, used)),
+        _outcome.c.from_cache.is_(False),
+        _step.c.step == used.step,
+        _step.c.certified.is_(True),
+        _step.c.from_cache.is_(False),
+        _step.c.rule.not_in(used.rules_before),
+    )
+
+
+def _configurations(connection: Connection, used: InUse) -> Sequence[str]:
+    """Those under which the certificate decided; in shadow, say, it does not."""
+    c = _config.c
+    return connection.execute(select(c.config_id).where(
+        c.pipeline == used.pipeline, c.mode == "cascade", c.body_json.contains(used.certificate, autoescape=True)
+    )).scalars().all()
+
+
+def _hour(connection: Connection) -> ColumnElement[Any]:
+    hours = _outcome.c.ended_at / HOUR_S
+    return cast(func.floor(hours) if connection.dialect.name == "postgresql" else hours, Integer)

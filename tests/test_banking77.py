@@ -1,0 +1,208 @@
+"""The benchmark on real text: its cheap parts. What it prints of a trained pair stands in docs/banking77.md."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.banking77 import __main__ as benchmark
+from benchmarks.banking77 import data, results, table
+from benchmarks.banking77.place import ROLES, ROOT, Place, prepared, variable
+from orchestrator.check import check_pipeline
+from orchestrator.models import vllm_command
+from orchestrator.models.logprobs import summarise
+from orchestrator.outcome_file import OutcomeFile
+from orchestrator.pipeline import Pipeline
+from orchestrator.quality.calibrate import calibrate_from_labels
+from orchestrator.records import Answer, Mode, Request, Usage
+from orchestrator.task_file import read
+from orchestrator.testing import ScriptedModel
+from tests.pipelines import user_text
+
+DATA = Path(os.environ.get("ORCHESTRATOR_DATA", ROOT.parent / "shared" / "data")) / "banking77"
+KINDS = ("easy", "easy", "easy", "regretted", "both_wrong", "unsure")
+INTENTS = ("card_arrival", "age_limit")
+MODES: dict[Mode, str] = {"draft_only": "all", "validate_only": "all", "cascade": "measure"}
+
+TOKENIZED = """
+import sys
+from pathlib import Path
+from benchmarks.banking77 import data, tokens
+
+questions = data.read(Path(sys.argv[1]) / "train.csv")
+intents = data.intents(questions)
+t = tokens.build([q.text for q in questions], intents)
+assert all(len(tokens.answer_ids(t, intent)) == 6 for intent in intents)
+text = questions[0].text
+chat = t.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False)
+trained_on = [*tokens.question_ids(t, [text])[0], *tokens.answer_ids(t, intents[0])]
+user = t.convert_tokens_to_ids(tokens.USER)
+assert t(chat, add_special_tokens=False)["input_ids"] == [user, *trained_on[:-4]]
+assert t.decode(tokens.answer_ids(t, "card_arrival")[2:5]) == '{"intent":"card_arrival"}'
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Data of the same form: 60 test questions, whose text says how the scripted models fare."""
+    found = tmp_path / "data"
+    found.mkdir()
+    for name in data.FILES:
+        with (found / name).open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["text", "category"])
+            rows.writerows([f"{KINDS[i % 6]} question {i}", INTENTS[i % 2]] for i in range(60))
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    found = prepared(tmp_path / "work", resume=False)
+    for role in ROLES:
+        monkeypatch.setenv(variable(role), found.environment[variable(role)])
+    benchmark.write_tasks(found, folder)
+    return found
+
+
+def test_the_halves_are_disjoint_cover_all_and_are_always_the_same(folder: Path) -> None:
+    questions = data.read(folder / "test.csv")
+    certify, measure = data.halves(questions)
+    assert len(certify) == len(measure) == 30
+    assert {q.id for q in certify} | {q.id for q in measure} == {q.id for q in questions}
+    assert data.halves(questions) == (certify, measure)
+
+
+def test_other_columns_are_refused(folder: Path) -> None:
+    (folder / "test.csv").write_text("text,label\na,b\n")
+    with pytest.raises(ValueError, match="'label'"):
+        data.read(folder / "test.csv")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the data set is not here")
+def test_the_real_files_are_read_whole_and_share_no_question() -> None:
+    train, test = (data.read(DATA / name) for name in data.FILES)
+    assert (len(train), len(test)) == (10_003, 3_080)
+    assert data.intents(train) == data.intents(test)
+    assert len(data.intents(train)) == 77
+    assert not {q.text for q in train} & {q.text for q in test}
+
+
+def test_tasks_and_pipeline_pass_the_checks_of_the_command_line(place: Place) -> None:
+    report = check_pipeline(place.pipeline)
+    assert [f.message for f in report.findings if f.level == "error"] == []
+    tasks = [line.task for line in read(place.tasks("all"), task_bytes=10_000, schema=None)]
+    assert len(tasks) == 60
+    assert {task.meta["part"] for task in tasks if task is not None} == {"certify", "measure"}
+
+
+def test_the_servers_of_a_killed_run_are_found_again_by_the_next_one(tmp_path: Path) -> None:
+    first = prepared(tmp_path / "work", resume=False).environment
+    again = prepared(tmp_path / "work", resume=False)
+    assert again.environment[variable("drafter")] == first[variable("drafter")]
+    again.new_endpoints()
+    assert prepared(tmp_path / "work", resume=True).environment == again.environment
+
+
+def test_resuming_keeps_what_was_made_and_beginning_anew_removes_it_and_nothing_else(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    made = prepared(work, resume=False).model("drafter")
+    made.mkdir()
+    (work / "notes.txt").write_text("mine")
+    prepared(work, resume=True)
+    assert made.exists()
+    prepared(work, resume=False)
+    assert not made.exists()
+    assert (work / "notes.txt").read_text() == "mine"
+
+
+async def test_regret_is_counted_where_the_cascade_served_a_wrong_draft_that_the_validator_had_right(
+    place: Place,
+) -> None:
+    found = await _after_all_runs(place)
+    measured = found.of_part("measure")
+    kinds = [_kind(place, one.id) for one in measured]
+    assert found.certificate["threshold"] > -2.0, "else nothing escalates"
+    assert found.ways["cascade"].regretted == kinds.count("regretted") > 0
+    assert found.ways["draft_only"].regretted == kinds.count("regretted") + kinds.count("unsure")
+    assert found.ways["cascade"].line.escalated == kinds.count("unsure") > 0
+    assert found.ways["cascade"].cost < found.ways["validate_only"].cost
+    assert found.ways["validate_only"].line.successes == 30 - kinds.count("both_wrong")
+    assert "draft only" in table.rendered(place, found, seconds=1.0)
+
+
+async def test_a_record_of_every_test_task_is_written_with_its_features(place: Place) -> None:
+    results.write_records(place, await _after_all_runs(place))
+    records = [json.loads(line) for line in (place.folder / "records.jsonl").read_text().splitlines()]
+    assert len(records) == 60
+    for one in records:
+        kind = _kind(place, one["id"])
+        assert one["draft_ok"] == (kind == "easy")
+        assert one["validator_ok"] == (kind != "both_wrong")
+        assert one["score"] == pytest.approx(-2.0 if kind == "unsure" else -0.01)
+        assert 0 < one["draft_cost"] < one["validator_cost"]
+        assert one["features"]["span_mean"] == pytest.approx(one["score"])
+
+
+@pytest.mark.live
+@pytest.mark.skipif(not DATA.is_dir(), reason="the data set is not here")
+def test_every_intent_is_one_token_and_a_question_stands_as_vllm_will_see_it() -> None:
+    """Under the Python that has vLLM: this one has no transformers."""
+    python = vllm_command.vllm_python()
+    if not vllm_command.installed(python):
+        pytest.skip(f"no vLLM in {python}: `bash .ci/vllm.sh` installs one")
+    done = subprocess.run([python, "-c", TOKENIZED, DATA], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+async def _after_all_runs(place: Place) -> results.Results:
+    """Certify and run as the benchmark does, with scripted models in place of the trained ones."""
+    clients = {"drafter": ScriptedModel(_drafter), "validator": ScriptedModel(_validator)}
+    await calibrate_from_labels(
+        place.pipeline, place.tasks("certify"), max_regret=0.4, validate=True, store=place.store("calibrate"),
+        clients=clients,
+    )
+    for mode, name in MODES.items():
+        lines = place.tasks(name).read_text().splitlines()
+        async with Pipeline.load(place.pipeline, store=place.store(mode), mode=mode, clients=clients) as pipeline:
+            with OutcomeFile(place.outcomes(mode)) as out:
+                async for outcome in pipeline.amap([json.loads(line) for line in lines]):
+                    out.write(outcome)
+    return await asyncio.to_thread(results.read, place)
+
+
+def _drafter(request: Request) -> Answer:
+    text = user_text(request)
+    return _said(_right(text) if text.startswith("easy") else _wrong(text), -2.0 if "unsure" in text else -0.01)
+
+
+def _validator(request: Request) -> Answer:
+    text = user_text(request)
+    return _said(_wrong(text) if text.startswith("both_wrong") else _right(text), -0.01)
+
+
+def _said(intent: str, logprob: float) -> Answer:
+    text = json.dumps({"intent": intent})
+    found = summarise([text], [logprob])
+    return Answer(
+        text=text, finish_reason="stop", usage=Usage(input=20, output=4), model="scripted", logprobs=found,
+        value_logprobs=found,
+    )
+
+
+def _right(text: str) -> str:
+    return INTENTS[int(text.split()[-1]) % 2]
+
+
+def _wrong(text: str) -> str:
+    return INTENTS[1 - int(text.split()[-1]) % 2]
+
+
+def _kind(place: Place, task_id: str) -> str:
+    lines = place.tasks("all").read_text().splitlines()
+    return next(str(one["input"]["text"]).split()[0] for one in map(json.loads, lines) if one["id"] == task_id)
