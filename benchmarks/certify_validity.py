@@ -52,11 +52,10 @@ Drawn = tuple[list[Record], list[float] | None]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`violations` of `redraws`; `none` of them certified nothing; `accepted` is the mean true share of tasks."""
+    """The share of `redraws` that broke the bound, and the mean true share of tasks accepted."""
 
     redraws: int
     violations: float
-    none: float
     accepted: float
 
     def fails(self, delta: float) -> bool:
@@ -81,7 +80,6 @@ class Row:
         return Cell(
             redraws=redraws,
             violations=float(np.mean([population.risk(t, self.loss) > tolerance + 1e-12 for t in thresholds])),
-            none=float(np.mean([t is None for t in thresholds])),
             accepted=float(np.mean([population.accepted(t) for t in thresholds])) / len(population),
         )
 

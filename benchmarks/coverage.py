@@ -22,160 +22,21 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
+from simulated_ledgers import NANO, Ledger, Period, ledgers, mean_cost
 
 from orchestrator.finance.cost import cost_per_success
 from orchestrator.finance.rates import long_run_rate, own_successes
-from orchestrator.finance.success import Cell, Confidences, tally
+from orchestrator.finance.success import Cell, tally
 from orchestrator.intervals import clopper_pearson
 
-LINE, NANO, Z = 0.94, 1_000_000, 1.959963984540054
+LINE, Z, Z_BOX = 0.94, 1.959963984540054, 2.241402727604947
 Limits = dict[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Runs of one kind. `propensity` None: known by the validator, or forbidden to look at (`known` False).
-
-    `unanswered`: the chance that a check of a run that is right has no answer; of one that is wrong, twice that.
-    """
-
-    share: float
-    rate: float
-    propensity: float | None = None
-    known: bool = True
-    unanswered: float = 0.0
-    dearer: float = 1.0
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """`checks` are expected in the first kind, whose `propensity` is given. `sigma` of the costs' logarithm, cut at
-    `bound` (in mean costs, known); 0: near-constant. `sharp`: how much the logged confidence knows, if there is one.
-    """
-
-    name: str
-    propensity: float
-    checks: int
-    kinds: tuple[Kind, ...]
-    sigma: float = 0.0
-    bound: float = 20.0
-    sharp: float | None = None
-
-    @property
-    def runs(self) -> int:
-        return round(self.checks / self.propensity / self.kinds[0].share)
-
-    @property
-    def rate(self) -> float:
-        return sum(k.share * k.rate for k in self.kinds)
-
-
-def constant(rate: float, propensity: float, checks: int, **more: float) -> Ledger:
-    return Ledger(f"{rate:g} one stratum", propensity, checks, (Kind(1.0, rate, propensity),), **more)
-
-
-def mixed(rate: float, propensity: float, checks: int, **more: float) -> Ledger:
-    """With runs known from the validator, forbidden ones, and checks without an answer."""
-    kinds = (
-        Kind(0.75, rate, propensity, unanswered=0.02), Kind(0.22, max(0.5, rate), None, dearer=20.0),
-        Kind(0.03, max(0.5, rate - 0.2), None, known=False),
-    )
-    return Ledger(f"{rate:g} mixed", propensity, checks, kinds, **more)
-
-
-def unequal(rate: float, propensity: float, checks: int, **more: float) -> Ledger:
-    """Two rules: a few doubtful drafts are looked at ten times as often."""
-    kinds = (Kind(0.9, rate, propensity, unanswered=0.01), Kind(0.1, max(0.5, rate - 0.15), 10 * propensity))
-    return Ledger(f"{rate:g} two strata", propensity, checks, kinds, **more)
-
-
-def labelled(rate: float, runs: int, **more: float) -> Ledger:
-    """All known."""
-    return Ledger(f"{rate:g} all known", 1.0, runs, (Kind(1.0, rate),), **more)
-
-
-def ledgers() -> Iterator[Ledger]:
-    for propensity in (0.02, 0.05):
-        for rate in (0.5, 0.8, 0.95, 0.995):
-            yield constant(rate, propensity, 40)
-            yield mixed(rate, propensity, 60, sigma=1.0, bound=30.0)
-            yield unequal(rate, propensity, 40, sigma=0.5)
-        yield constant(0.9, propensity, 200, sigma=1.5, bound=50.0)
-        yield constant(0.98, propensity, 100, sigma=2.0, bound=60.0)
-        yield constant(0.9, propensity, 100, sharp=0.7)
-        yield unequal(0.85, propensity, 150, sigma=1.0, sharp=0.7)
-    for rate in (0.5, 0.9, 0.99):
-        yield labelled(rate, 400)
-        yield labelled(rate, 1000, sigma=1.0)
-        yield labelled(rate, 1000, sigma=2.0, bound=60.0)
-
-
-class Period:
-    """One redraw: arrays over its runs, the cells that the report would read, and what is true of it."""
-
-    def __init__(self, ledger: Ledger, draw: np.random.Generator) -> None:
-        n = ledger.runs
-        self.ledger = ledger
-        shares = np.cumsum([k.share for k in ledger.kinds])
-        self.kind = np.searchsorted(shares[:-1], draw.random(n), side="right")
-        of = lambda values: np.array(values, dtype=float)[self.kind]  # noqa: E731
-        rate = of([k.rate for k in ledger.kinds])
-        self.f = None
-        if ledger.sharp is not None:  # a calibrated confidence: P(right | f) = f
-            size = (1.0 - ledger.sharp) / ledger.sharp
-            self.f = draw.beta(rate * size, (1.0 - rate) * size)
-            rate = self.f
-        self.right = draw.random(n) < rate
-        self.propensity = of([k.propensity or 0.0 for k in ledger.kinds])
-        drawn = draw.random(n) < self.propensity
-        silent = of([k.unanswered for k in ledger.kinds]) * np.where(self.right, 1.0, 2.0)
-        self.unanswered = drawn & (draw.random(n) < silent)
-        self.checked = drawn & ~self.unanswered
-        self.known = of([k.propensity is None and k.known for k in ledger.kinds]) > 0
-        self.unchecked = (self.propensity > 0) & ~drawn
-        self.cost = np.maximum(1.0, np.rint(NANO * costs(ledger, n, draw) * of([k.dearer for k in ledger.kinds])))
-
-    def cells(self) -> list[Cell]:
-        seen = self.checked | self.known
-        code = self.kind * 8 + self.unanswered * 4 + np.where(seen, self.right + 1, 0)
-        count = np.bincount(code)
-        sums = [np.bincount(code, self.cost**k) for k in (1, 2, 3)]
-        fs = None if self.f is None else [np.bincount(code, w) for w in (self.f, self.f**2, self.f * self.cost)]
-        bound = round(self.ledger.bound * max(k.dearer for k in self.ledger.kinds) * NANO)
-        return [
-            Cell(
-                runs=int(count[c]), success=(None, False, True)[c % 4], propensity=self.ledger.kinds[c // 8].propensity,
-                unanswered=bool(c & 4), cost=int(sums[0][c]), cost_squares=float(sums[1][c]),
-                cost_cubes=float(sums[2][c]), bound=bound,
-                confidences=None if fs is None else Confidences(
-                    total=float(fs[0][c]), squares=float(fs[1][c]), costs=float(fs[2][c])
-                ),
-            )
-            for c in np.flatnonzero(count)
-        ]
-
-
-def costs(ledger: Ledger, n: int, draw: np.random.Generator) -> np.ndarray:
-    if not ledger.sigma:
-        return 1.0 + 0.02 * draw.standard_normal(n)
-    return np.minimum(draw.lognormal(-(ledger.sigma**2) / 2.0, ledger.sigma, n), ledger.bound)
-
-
-@lru_cache
-def mean_cost(sigma: float, bound: float) -> float:
-    """Of a lognormal of mean 1, cut at `bound`."""
-    if not sigma:
-        return 1.0
-    cdf = lambda x: math.erfc(-x / math.sqrt(2.0)) / 2.0  # noqa: E731
-    edge = (math.log(bound) + sigma**2 / 2.0) / sigma
-    return cdf(edge - sigma) + bound * (1.0 - cdf(edge))
 
 
 @lru_cache(maxsize=100_000)
@@ -186,7 +47,7 @@ def exact(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 
 def shown(period: Period, cells: list[Cell]) -> tuple[Limits, dict[str, float], str]:
     """The report's intervals, the truth they are of, and the methods' names."""
-    ledger, limits, methods = period.ledger, Limits(), []
+    ledger, limits, methods = period.ledger, Limits(), list[str]()
     if (own := own_successes(cells)) is not None:
         limits["own"] = own.low, own.high
         methods.append(own.method)
@@ -210,7 +71,7 @@ def shown(period: Period, cells: list[Cell]) -> tuple[Limits, dict[str, float], 
 def alternatives(period: Period, cells: list[Cell]) -> dict[str, Limits]:
     """What else could have been shown. Runs that are not estimated are left out, as most reports do."""
     counts = tally(cells)
-    n = counts.runs - counts.not_estimated
+    n, runs = counts.runs - counts.not_estimated, counts.runs
     strata, known = counts.strata, counts.right + counts.wrong
     rates = [s.right / s.checked for s in strata]
     weights = [(s.runs - s.unanswered) / n for s in strata]
@@ -221,27 +82,38 @@ def alternatives(period: Period, cells: list[Cell]) -> dict[str, Limits]:
     effective = max(1.0, rate * (1 - rate) / variance if variance else sum(s.checked for s in strata))
     wide = math.sqrt(rate * (1 - rate) / effective + Z**2 / 4 / effective**2) * Z
     middle, shrink = rate + Z**2 / 2 / effective, 1 + Z**2 / effective
-    parts = [exact(s.right, s.checked, 1 - 0.05 / (len(strata) + (known > 0))) for s in strata]
-    sure = exact(counts.right, n, 1 - 0.05 / (len(strata) + 1)) if known else (0.0, 0.0)
     own = sum(s.unchecked * r for s, r in zip(strata, rates, strict=True))
     spread = Z * math.sqrt(sum(
         s.unchecked**2 * r * (1 - r) * (1 / s.checked + 1 / max(1, s.unchecked))
         for s, r in zip(strata, rates, strict=True)
     ))
-    mean = float(period.cost.sum()) / counts.runs / 1e9
-    theta = mean / rate
-    tail = log_delta(period, rates, rate)
-    return {
+    cost, error = period.cost.sum() / 1e9, Z_BOX * period.cost.std() / math.sqrt(runs) / 1e9
+    least, most = bonferroni(cells, 0.975)["rate"]
+    tail, theta = log_delta(period, rates, rate), cost / runs / rate
+    found = {
         "Wald": {"own": (own - spread, own + spread), "rate": (rate - half, rate + half)},
         "Wilson": {"rate": ((middle - wide) / shrink, (middle + wide) / shrink)},
-        "Bonferroni": {
-            "own": (sum(s.unchecked * p[0] for s, p in zip(strata, parts, strict=True)),
-                    sum(s.unchecked * p[1] for s, p in zip(strata, parts, strict=True))),
-            "rate": (sure[0] + sum(w * p[0] for w, p in zip(weights, parts, strict=True)),
-                     sure[1] + sum(w * p[1] for w, p in zip(weights, parts, strict=True))),
-        },
+        "Bonferroni": bonferroni(cells, 0.95),
         "log-delta": {"cost": (theta * math.exp(-tail), theta * math.exp(tail))},
+        "Wald/exact": {"cost": ((cost / runs - error) / most, (cost / runs + error) / least if least else math.inf)},
     }
+    for one in (found["Wald"], found["Bonferroni"]):
+        low, high = (counts.known_right + end for end in one["own"])
+        one["own cost"] = cost / high, cost / low
+    return found
+
+
+def bonferroni(cells: list[Cell], confidence: float) -> Limits:
+    """By stratum, exact in each: the rule that the melded interval replaces."""
+    counts = tally(cells)
+    n, known = counts.runs - counts.not_estimated, counts.right + counts.wrong
+    each = (1 - confidence) / (len(counts.strata) + (known > 0))
+    rate, own = list(exact(counts.right, n, 1 - each)) if known else [0.0, 0.0], [0.0, 0.0]
+    for s in counts.strata:
+        for end, limit in enumerate(exact(s.right, s.checked, 1 - each)):
+            rate[end] += (s.runs - s.unanswered) / n * limit
+            own[end] += s.unchecked * limit
+    return {"own": (own[0], own[1]), "rate": (rate[0], rate[1])}
 
 
 def log_delta(period: Period, rates: list[float], rate: float) -> float:
@@ -313,19 +185,40 @@ def judged(ledger: Ledger, redraws: int, seed: int) -> Result:
     return simulate(ledger, 4 * redraws, seed + 1)
 
 
-def rows(result: Result) -> Iterator[str]:
+def against(result: Result, name: str) -> tuple[float, str]:
+    """Width over that of the narrowest alternative whose coverage is 94% or more, and its name."""
+    score = result.scores[name]
+    valid = {k[1]: s.width / s.shown for k, s in result.others.items() if k[0] == name and s.coverage >= LINE}
+    best = min(valid, key=lambda k: valid[k], default="")
+    return (score.width / score.shown / valid[best] if best else math.nan), best
+
+
+def show(result: Result) -> None:
     ledger = result.ledger
     costs = f"sigma={ledger.sigma:g}" if ledger.sigma else "near-constant"
-    print(f"\n{ledger.name}: pi={ledger.propensity:g}, {ledger.checks} checks, {ledger.runs:,} runs, costs {costs}"
-          + (", fitted confidence" if ledger.sharp else ""))
+    print(f"\n{ledger.rate_of_first:g}, {ledger.name}: pi={ledger.propensity:g}, {ledger.checks} checks, "
+          f"{ledger.runs:,} runs, costs {costs}")
     for methods, n in sorted(result.methods.items(), key=lambda item: -item[1])[:3]:
         print(f"    {n / sum(result.methods.values()):4.0%} {methods}")
     for name, score in result.scores.items():
-        width = score.width / score.shown
-        valid = {k[1]: s.width / s.shown for k, s in result.others.items() if k[0] == name and s.coverage >= LINE}
-        best = min(valid, key=lambda k: valid[k], default="")
-        against = f"{width / valid[best]:.2f} x {best}" if best else "-"
-        yield f"  {name:<10}{score.coverage:>9.4f} +- {score.error:.4f}{width:>10.3f}   {against}"
+        ratio, best = against(result, name)
+        other = f"{ratio:.2f} x {best}" if best else "-"
+        beside = ", ".join(f"{k[1]} {o.coverage:.3f}" for k, o in result.others.items() if k[0] == name)
+        figures = f"{score.coverage:>9.4f} +- {score.error:.4f}{score.width / score.shown:>10.3f}"
+        print(f"  {name:<10}{figures}   {other:<20}   ({beside})")
+
+
+def summary(results: list[Result]) -> None:
+    print(f"\n{'ledgers':<31}{'interval':<11}{'lowest':>8}{'highest':>9}   over the narrowest valid alternative")
+    for kind in dict.fromkeys(r.ledger.name for r in results):
+        for name in ("own", "rate", "own cost", "cost"):
+            some = [r for r in results if r.ledger.name == kind and name in r.scores]
+            if not some:
+                continue
+            held = [r.scores[name].coverage for r in some]
+            ratios = sorted(ratio for r in some if not math.isnan(ratio := against(r, name)[0]))
+            spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}, median {ratios[len(ratios) // 2]:.2f}" if ratios else "-"
+            print(f"{kind:<31}{name:<11}{min(held):>8.4f}{max(held):>9.4f}   {spread}")
 
 
 def main() -> int:
@@ -337,14 +230,15 @@ def main() -> int:
     asked = parser.parse_args()
     started, chosen = time.perf_counter(), [one for one in ledgers() if asked.only in one.name]
     print(f"{len(chosen)} ledgers, {asked.redraws:,} redraws of each, nominal 95%, to hold {LINE:.0%}")
-    print(f"  {'interval':<10}{'coverage':>9}{'width/truth':>21}   width against the narrowest valid alternative")
-    low: list[str] = []
+    print(f"  {'interval':<10}{'coverage':>9}{'width/truth':>21}   over the narrowest valid other (their coverage)")
+    results: list[Result] = []
     n = len(chosen)
     with ProcessPoolExecutor(asked.processes) as pool:
         for result in pool.map(judged, chosen, [asked.redraws] * n, [asked.seed] * n):
-            for row in rows(result):
-                print(row)
-            low += [f"{result.ledger.name}: {k}" for k, s in result.scores.items() if s.coverage < LINE]
+            results.append(result)
+            show(result)
+    summary(results)
+    low = [f"{r.ledger.name} {k}" for r in results for k, s in r.scores.items() if s.coverage < LINE]
     print(f"\n{time.perf_counter() - started:.0f} s; below {LINE:.0%}: {', '.join(low) or 'none'}")
     return 1 if low else 0
 

@@ -7,6 +7,7 @@ that are all 0 or 1 are tested by the binomial, graded ones by Hoeffding-Bentkus
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -93,7 +94,7 @@ def p_value(total: float, n: int, tolerance: float, binary: bool) -> float:
     return min(math.exp(-n * h1), math.e * float(binom.cdf(math.ceil(total + 1e-9), n, tolerance)))
 
 
-def _walk(scores: Floats, losses: Floats, passes) -> float | None:  # type: ignore[no-untyped-def]
+def _walk(scores: Floats, losses: Floats, passes: Callable[[float], bool]) -> float | None:
     known = ~np.isnan(scores)
     order = np.argsort(-scores[known], kind="stable")
     descending, totals = scores[known][order], np.cumsum(losses[known][order])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.store.engine import Store
 
 DEFAULT_STORE = "sqlite:///orchestrator.db"
+CALIBRATION = "calibration"
+"""The mode that calibrations are recorded under: in no figure but their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class Pipeline:
     ) -> None:
         """`load` is the usual way in. `calibrating` runs are recorded apart from the pipeline's own figures."""
         self.loaded = _as_run(loaded, mode, calibrating)
-        self._recorded_as = "calibration" if calibrating else self.loaded.config.mode
+        self._recorded_as = CALIBRATION if calibrating else self.loaded.config.mode
         self._url = store if isinstance(store, str) else ""
         self._given: Store | None = None if isinstance(store, str) else store
         self._clients, self._clock, self._in_file = clients, clock, in_file
@@ -278,6 +280,7 @@ class Pipeline:
         rt = build(
             self.loaded, self._store, clock=self._clock, clients=self._clients, in_file=self._in_file
         )
+        rt.calibrating = self._recorded_as == CALIBRATION
         await self._store.record_config(config_entry(self.loaded, self._recorded_as, self._clock()))
         return rt
 
@@ -365,7 +368,7 @@ def _gated(run: Run, step: Step, rt: Runtime) -> bool:
 def _as_run(loaded: LoadedPipeline, mode: Mode | None, calibrating: bool) -> LoadedPipeline:
     """The pipeline in another mode than its file says, or at calibration: a configuration with an id of its own."""
     mode = mode or loaded.config.mode
-    marks = [*([mode] if mode != loaded.config.mode else []), *(["calibration"] if calibrating else [])]
+    marks = [*([mode] if mode != loaded.config.mode else []), *([CALIBRATION] if calibrating else [])]
     config = loaded.config.model_copy(update={"mode": mode})
     if calibrating:  # it serves nobody: what limits the escalation of live tasks does not stop it
         config = config.model_copy(update={"limits": config.limits.model_copy(update={"escalation": None})})

@@ -1,4 +1,4 @@
-"""`assess`: what a cascade would save, from request logs or shadow runs, on drafts that did not choose the threshold."""
+"""`assess`: what a cascade would save, by request logs or shadow runs; measured on drafts that chose no threshold."""
 
 from __future__ import annotations
 

@@ -85,6 +85,15 @@ async def test_an_artefact_that_changes_makes_the_certificate_lapse(tmp_path: Pa
     assert "confidence_source" in (load_pipeline(tmp_path / "p").steps[0].certificate_problem or "")
 
 
+async def test_a_calibration_that_comes_to_nothing_leaves_the_files_in_place(tmp_path: Path) -> None:
+    done = await calibrated(tmp_path, tasks_of(600), step_config=FITTED, clients=clients())
+    assert done.fitted is not None
+    before = (done.fitted.read_text(), done.path.read_text())
+    with pytest.raises(InputError, match=r"at try 9 on the same records"):
+        await calibrated(tmp_path, tasks_of(300), attempt=9, clients=clients())
+    assert (done.fitted.read_text(), done.path.read_text()) == before
+
+
 async def test_with_few_labels_the_raw_signal_is_kept_and_that_is_said(tmp_path: Path) -> None:
     done = await calibrated(tmp_path, tasks_of(110), step_config=FITTED, max_regret=0.2, clients=clients())
     assert done.fitted is not None
@@ -150,7 +159,7 @@ def short_and_long(n: int) -> list[Task]:
 
 
 async def test_a_gate_is_fitted_on_task_features_and_keeps_hard_tasks_from_being_drafted(tmp_path: Path) -> None:
-    write_pipeline(tmp_path / "p", step=GATED, policy=BY_GATE)
+    write_pipeline(tmp_path / "p", step=GATED, policy=BY_GATE, certificate_lapsed="hand_off")
     models = {"drafter": ScriptedModel(by_length, name="drafter"), "validator": validator()}
     done = await calibrated(tmp_path, short_and_long(400), gate=True, validate=True, clients=models)
     assert (done.signal, done.certificate.recommendation) == ("gate", "cascade")

@@ -44,8 +44,8 @@ def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[
 def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(words) for words, _ in commands()} == {
         "run", "check", "report", "outcome", "handoffs list", "handoffs resolve", "explain", "forget", "calibrate",
-        "drafter up", "drafter status", "drafter down", "prices show", "prices pin", "prices check", "cache stats",
-        "cache purge", "schema", "init", "demo",
+        "assess", "simulate", "drafter up", "drafter status", "drafter down", "prices show", "prices pin",
+        "prices check", "cache stats", "cache purge", "schema", "init", "demo",
     }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import Outcome, Pipeline, Task
-from orchestrator.cascade.lapse import Nulls, in_use, look, nulls_of
+from orchestrator.cascade.lapse import Nulls, _why, in_use, look, nulls_of
+from orchestrator.quality.drift import Hour, evidence
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import SpotCheckEntry, StepEntry
 from orchestrator.store.lapses import CheckedDraft, HourOfTasks, InUse
@@ -177,6 +179,30 @@ async def test_what_is_watched_is_what_the_certificate_promises(
     async with Pipeline.load(path, store="memory:", clients=both(lambda _: A)) as pipeline:
         rt = await pipeline.runtime()
         assert nulls_of(rt, rt.steps[0]) == expected
+
+
+@pytest.mark.parametrize(("kind", "watched"), [("logistic", 0.02), ("trees", 0.02), ("signal", None)])
+async def test_only_a_fitted_probability_is_watched_for_calibration(
+    tmp_path: Path, kind: str, watched: float | None
+) -> None:
+    path = write_certified(tmp_path / "p", drift={"calibration_error": 0.02})
+    async with Pipeline.load(path, store="memory:", clients=both(lambda _: A)) as pipeline:
+        rt = await pipeline.runtime()
+        step = rt.steps[0]
+        fitted = replace(step, loaded=replace(step.loaded, confidence_artefact={"model": {"kind": kind}}))
+        nulls = nulls_of(rt, fitted)
+    assert nulls is not None
+    assert nulls.calibration == watched
+
+
+def test_a_confidence_that_is_off_is_said_to_be() -> None:
+    hours = [Hour(tasks=50, drawn=9, gaps=(0.7,) * 9)] * 3
+    found = evidence(hours, max_regret=0.1, calibration_error=0.05)
+    nulls = Nulls(regret=0.1, calibration=0.05, accepted_only=False, false_alarm=0.1)
+    assert found.trips(nulls.false_alarm)
+    assert _why(found, [0, 1, 2], hours, nulls) == (
+        "spot checks show the confidence off by more than 0.05: in 27 of them since 1970-01-01 it is 0.7 too high"
+    )
 
 
 async def test_the_false_alarm_of_the_pipeline_file_is_taken(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from tests.stores import Clock
 
 pytest_plugins = ("tests.store_fixtures",)
 
-BROKEN, UNSURE, LOOK = (
-    *POLICY["after"], {"name": "look", "sample": 1.0, "then": "spot_check"},
-)
+AFTER: list[dict[str, Any]] = POLICY["after"]
+BROKEN, UNSURE = AFTER
+LOOK: dict[str, Any] = {"name": "look", "sample": 1.0, "then": "spot_check"}
 DRAFT_NANO = 10 * 100 + 5 * 400
 
 

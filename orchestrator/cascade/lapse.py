@@ -77,7 +77,9 @@ async def look(rt: Runtime, step: Step, *, draft_ok: bool) -> None:
         if used is None or nulls is None or step.id in rt.revoked:
             return
         at, hours = await _hours(rt, used, nulls)
-        found = evidence(hours, max_regret=nulls.regret, calibration_error=nulls.calibration)
+        found = await asyncio.to_thread(  # years of hours take a while, and answers go on meanwhile
+            evidence, hours, max_regret=nulls.regret, calibration_error=nulls.calibration
+        )
         if hours and found.trips(nulls.false_alarm):
             why = _why(found, at, hours, nulls)
             await rt.store.record_lapse(used.pipeline, used.step, used.certificate, why)

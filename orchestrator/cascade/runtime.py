@@ -117,7 +117,7 @@ class UnderWay:
 @dataclass(slots=True)
 class Runtime:
     """One pipeline at work in one event loop. `revoked` says of a step why its certificate counts for nothing any more,
-    though its file still stands."""
+    though its file still stands. `calibrating` runs serve nobody: what they validate is no escalation."""
 
     loaded: LoadedPipeline
     store: Store
@@ -132,6 +132,7 @@ class Runtime:
     task_schema: Any
     in_file: bool = False
     strict_config: bool = False
+    calibrating: bool = False
     inflight: dict[tuple[str, str], UnderWay] = field(default_factory=dict)
     background: set[asyncio.Task[None]] = field(default_factory=set)
     share_at: float = 0.0

@@ -168,7 +168,8 @@ def _entry(run: Run, outcome: Outcome, rt: Runtime) -> OutcomeEntry:
     return OutcomeEntry(
         run_id=run.run_id, pipeline=rt.config.pipeline, tenant=run.task.tenant, config_id=rt.loaded.config_id,
         status=outcome.status, ended_at=now, success=outcome.success, success_source=outcome.success_source,
-        escalated=run.escalated, degraded=run.degraded, from_cache=run.recalled and not run.calls,
+        escalated=run.escalated and not rt.calibrating, degraded=run.degraded,
+        from_cache=run.recalled and not run.calls,
         error=outcome.error if told or not outcome.error else outcome.error.partition(":")[0],
         cost=_only(outcome.costs) if known else None, saved=_only(saved) if saved else None,
         tags={t: run.task.meta[t] for t in rt.config.tags if t in run.task.meta},

@@ -21,6 +21,7 @@ from orchestrator.store.entries import PendingSpotCheck, SpotCheckState
 if TYPE_CHECKING:
     from orchestrator.cascade.runtime import Runtime, Step
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One accepted draft to be looked at. `view` is what the step's prompt saw: the task, and the steps before."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.quality.simulate import Simulation
     from orchestrator.quality.what_if import Figure, PolicyFigures
 
+HARDLY = 0.01
+"""A lower end below this part of the figure says nothing."""
 COLUMNS = ("accepted", "escalated", "to a person", "right", "per 1,000 tasks", "over always validating")
 
 
@@ -136,11 +138,16 @@ def _with_interval(figure: Figure, shown: Callable[[float], str]) -> str:
         return figure.note or "unknown"
     if figure.low is None or figure.high is None:
         return f"{shown(figure.value)} ({figure.note or 'no interval'})"
+    if figure.low < HARDLY * figure.value:
+        return f"{shown(figure.value)} (at most {shown(figure.high)})"
     return f"{shown(figure.value)} ({shown(figure.low)} to {shown(figure.high)})"
 
 
 def _remarks(found: Simulation) -> Iterator[str]:
     yield from found.notes
+    for one in found.policies:
+        if one.cost.value is not None and one.cost.note:
+            yield f"{one.name}: its cost {one.cost.note}"
     for name in ("present", "proposed"):
         for why, runs in sorted(found.not_told.get(name, {}).items(), key=lambda pair: -pair[1]):
             yield f"{name}: not told for {runs:,} runs, for which every interval allows: {why}"

@@ -20,7 +20,7 @@ from orchestrator.finance.success import Cell, Tally, assume, tally
 from orchestrator.intervals import normal_quantile
 
 Method = Literal["square-and-add", "box"]
-MANY = 200
+MANY = 100
 """Runs below which the shape of the costs is not known well enough to take their mean for normal."""
 
 

@@ -107,9 +107,8 @@ def estimated_right(counts: Tally) -> Fraction:
 
 
 def _rate(stratum: Stratum) -> Fraction:
-    found = stratum.residuals
-    plain = not augmented(stratum) or found is None
-    return stratum.rate if plain or found is None else Fraction(found.assumed_unchecked + found.mean)
+    found = stratum.residuals if augmented(stratum) else None
+    return stratum.rate if found is None else Fraction(found.assumed_unchecked + found.mean)
 
 
 def augmented(stratum: Stratum) -> bool:
@@ -125,8 +124,8 @@ def _unchecked(stratum: Stratum) -> _Part:
     """The unchecked runs of this period: their own sum has the variance of a sum of so many draws beside that of the
     rate. With plain counts that is the beta-binomial whose tails are those of the hypergeometric."""
     spread = 1.0 + (stratum.checked + 1.0) / stratum.unchecked
-    found = stratum.residuals
-    if not augmented(stratum) or found is None:
+    found = stratum.residuals if augmented(stratum) else None
+    if found is None:
         return _Part(stratum.unchecked, stratum.right, stratum.checked - stratum.right, spread)
     sharper = found.assumed_unchecked + found.mean
     return _counting(stratum.unchecked, sharper, found.variance / stratum.checked, spread)
@@ -142,8 +141,8 @@ def _classes(counts: Tally) -> list[_Part]:
 
 
 def _long_run(stratum: Stratum, runs: int) -> _Part:
-    found = stratum.residuals
-    if not augmented(stratum) or found is None:
+    found = stratum.residuals if augmented(stratum) else None
+    if found is None:
         return _Part(stratum.runs / runs, stratum.right, stratum.checked - stratum.right)
     sharper = found.assumed + found.mean
     of_runs = max(0.0, sharper * (1.0 - sharper) - found.variance) / stratum.runs

@@ -139,12 +139,14 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
     asked, known = place.asked, evidence.known
     if not known:
         raise _none_reached(place, evidence)
-    fitted = fit(place, known, target.artefact) if target.artefact is not None else None
+    fitted = fit(place, known, evidence.reference, target.artefact) if target.artefact is not None else None
     certify_on = fitted.certify_on if fitted is not None else known
     fingerprint = _fingerprint(place, fitted)
     this = this_try(asked, certify_on, target.before, fingerprint)
     require(len(certify_on), _what(fitted), asked, this.attempt)
     certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
+    if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
+        fitted.write()
     write_certificate(
         target.certificate, certificate, place.loaded, place.step.config.id, signal=target.signal,
         reference=evidence.reference, created=place.now(), fingerprint=fingerprint,

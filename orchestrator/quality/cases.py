@@ -23,14 +23,16 @@ _DECIDED = frozenset({"accept", "hand_off", "decline"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """`right`: was the draft, None where not seen; `unanswered` is the chance with which a look was drawn that gave no
-    answer. `validator_right` is False only where a label said so; `assumed_right` where there is one and it was not
-    asked. `broken`: no rule may accept the draft. `draft`, `verdict` (judge or repair) and `alone` (redo) are costs,
-    the `_bound`s the most they could have been. `decided` says by what the draft was decided, in words."""
+    answer, `seen_by_chance` that with which the validator's cost was seen (None: as the truth). `validator_right` is
+    False only where a label said so; `assumed_right` where there is one and it was not asked. `broken`: no rule may
+    accept the draft. `draft`, `verdict` (judge or repair) and `alone` (redo) are costs, the `_bound`s the most they
+    could have been. `decided` says by what the draft was decided, in words."""
 
     propensity: float
     right: bool | None
     look: Look
     unanswered: float | None = None
+    seen_by_chance: float | None = None
     validator_right: bool = True
     assumed_right: bool = False
     drafted: bool = True
@@ -52,7 +54,7 @@ def case_of(
     judged = judged and draft.truth != "spot_check"
     return Case(
         propensity=draft.propensity, right=draft.draft_ok, look=_look(draft), unanswered=draft.unanswered,
-        validator_right=draft.validator_ok is not False,
+        seen_by_chance=draft.look, validator_right=draft.validator_ok is not False,
         assumed_right=draft.truth in ("label", "proof") and draft.validator_ok is None,
         drafted=bool(draft.features), broken=broken, confidence=confidence,
         draft=_nano(draft.draft_cost, currency), verdict=_nano(draft.validator_cost, currency) if judged else None,

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, replace
 
 from orchestrator.intervals import Interval
-from orchestrator.quality.linear_costs import (
-    NOT_RESERVED,
-    Costing,
-    bernstein,
-    heavy_tailed,
-    skewed_limits,
-)
+from orchestrator.quality.linear_costs import NOT_RESERVED, Costing
+from orchestrator.quality.mean_shape import Shape, bernstein, shape_of, skewed_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +25,19 @@ def cost_ratio(cost: Costing, always: Costing, confidence: float) -> Ratio:
     """`cost` over `always`. Where the normal interval of either is out of the question: the quotient of their boxes and
     the Bernstein bound of the ratio's influence values, which both must hold."""
     if cost.value is None or always.value is None:
-        return Ratio(None, note=cost.missing or always.missing)
+        return Ratio(None, note=cost.note or always.note)
     if always.value <= 0.0:
         return Ratio(None, note="always validating costs nothing")
     ratio = cost.value / always.value
     values = [(a - ratio * b) / always.value for a, b in zip(cost.values, always.values, strict=True)]
-    if cost.is_rough or always.is_rough or heavy_tailed(values):
-        return _rough(cost, always, ratio, values, confidence)
-    found = _fieller(_Moments.of(cost.values, always.values), ratio, min(cost.freedom, always.freedom), confidence)
-    return Ratio(ratio, found) if found is not None else _rough(cost, always, ratio, values, confidence)
+    if all(abs(value) <= 1e-12 for value in values):
+        return Ratio(ratio, Interval(ratio, ratio))
+    shape = replace(shape_of(values), mean=ratio)
+    found = None
+    if not (cost.is_rough or always.is_rough or shape.is_heavy_tailed):
+        freedom = min(cost.freedom, always.freedom)
+        found = _fieller(_Moments.of(cost.values, always.values), ratio, freedom, confidence)
+    return Ratio(ratio, found) if found is not None else _rough(cost, always, ratio, shape, confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +52,16 @@ class _Moments:
 
     @classmethod
     def of(cls, xs: list[float], ys: list[float]) -> _Moments:
-        x, y = fmean(xs), fmean(ys)
-        pairs = [(a - x, b - y) for a, b in zip(xs, ys, strict=True)]
-        second = (fmean(a * a for a, _ in pairs), fmean(a * b for a, b in pairs), fmean(b * b for _, b in pairs))
-        third = (
-            fmean(a * a * a for a, _ in pairs), fmean(a * a * b for a, b in pairs), fmean(a * b * b for a, b in pairs),
-            fmean(b * b * b for _, b in pairs),
-        )
-        return cls(len(xs), x, y, second, third)
+        n = len(xs)
+        x, y = math.fsum(xs) / n, math.fsum(ys) / n
+        dx, dy = [a - x for a in xs], [b - y for b in ys]
+
+        def product(*columns: list[float]) -> float:
+            return math.fsum(map(math.prod, zip(*columns, strict=True))) / n
+
+        second = (product(dx, dx), product(dx, dy), product(dy, dy))
+        third = (product(dx, dx, dx), product(dx, dx, dy), product(dx, dy, dy), product(dy, dy, dy))
+        return cls(n, x, y, second, third)
 
     def limits(self, r: float, freedom: float, confidence: float) -> Interval:
         """Of the mean of x - r y."""
@@ -102,11 +102,11 @@ def _between(holds: Callable[[float], bool], without: float, having: float) -> f
     return (without + having) / 2.0
 
 
-def _rough(cost: Costing, always: Costing, ratio: float, values: list[float], confidence: float) -> Ratio:
+def _rough(cost: Costing, always: Costing, ratio: float, shape: Shape, confidence: float) -> Ratio:
     if cost.box is None or always.box is None or cost.reach is None or always.reach is None:
         return Ratio(ratio, note=NOT_RESERVED)
     assert always.value is not None
     high = cost.box.high / always.box.low if always.box.low > 0.0 else math.inf
     box = Interval(cost.box.low / always.box.high, high)
     reach = (cost.reach + ratio * always.reach) / always.value
-    return Ratio(ratio, bernstein(values, ratio, reach, confidence, box))
+    return Ratio(ratio, bernstein(shape, reach, confidence, box), cost.note or always.note)

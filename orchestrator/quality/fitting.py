@@ -12,7 +12,7 @@ from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.config.fingerprint import draft_fingerprint, step_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.quality.certificate_file import write_json, write_text
-from orchestrator.quality.evidence import Asked, Features, Known, Place, place_of
+from orchestrator.quality.evidence import Asked, Features, Known, Place, Reference, place_of
 from orchestrator.quality.tried import digests, packed, unpacked
 from orchestrator.records import Json
 
@@ -25,13 +25,25 @@ RAW = ("lp_mean", "span_mean", "agreement")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """An artefact as it is written, what the screen says of it, and the records that it never saw."""
+    """An artefact, what the screen says of it, and the records that it never saw. `picture` is its reliability diagram
+    as SVG, empty for a raw signal, which is no probability."""
 
     artefact: Mapping[str, Any]
     path: Path
     words: str
     certify_on: tuple[Known, ...]
-    diagram: Path | None = None
+    picture: str = ""
+
+    @property
+    def diagram(self) -> Path | None:
+        """Where the picture goes: beside the artefact."""
+        return self.path.with_suffix(".svg") if self.picture else None
+
+    def write(self) -> None:
+        """Raises InputError where a file can't be written."""
+        write_json(self.path, self.artefact, "fitted confidence")
+        if self.diagram is not None:
+            write_text(self.diagram, self.picture, "diagram")
 
     def score(self, features: Features, meta: Mapping[str, Json]) -> float | None:
         return FittedConfidence(self.artefact).of(features, meta)
@@ -44,9 +56,9 @@ def split(known: Sequence[Known], asked: Asked) -> tuple[list[Known], list[Known
     return to_fit, [one for one in known if one.id not in chosen]
 
 
-def fit(place: Place, known: Sequence[Known], path: Path) -> Fit:
-    """Fit on a share of the records and write the artefact, with its reliability diagram beside it. With a share of 0
-    the artefact in place is kept, and certified on the records that it was not fitted on."""
+def fit(place: Place, known: Sequence[Known], reference: Reference, path: Path) -> Fit:
+    """Fit on a share of the records. With a share of 0 the artefact in place is kept, to be certified on the records
+    that it was not fitted on. Nothing is written yet."""
     if place.asked.fit_share == 0.0:
         return _kept(place, known, path)
     to_fit, rest = split(known, place.asked)
@@ -55,13 +67,14 @@ def fit(place: Place, known: Sequence[Known], path: Path) -> Fit:
         **found.body(), "pipeline": place.loaded.config.pipeline, "step": place.step.config.id,
         "created": place.now().isoformat(timespec="seconds"),
         "fitted_on": {
-            **found.fitted_on, "reference": "", "from": _day(to_fit, min), "to": _day(to_fit, max),
+            **found.fitted_on, "reference": reference, "from": _day(to_fit, min), "to": _day(to_fit, max),
             "records": packed(digests(to_fit)),
         },
         "fingerprint": draft_fingerprint(step_fingerprint(place.loaded, place.step)),
     }
-    write_json(path, body, "fitted confidence")
-    return Fit(artefact=body, path=path, words=found.words, certify_on=tuple(rest), diagram=_draw(found, place, path))
+    return Fit(
+        artefact=body, path=path, words=found.words, certify_on=tuple(rest), picture=_picture(found, place),
+    )
 
 
 def fitted_on(place: Place, to_fit: Sequence[Known]) -> FittedArtefact:
@@ -96,16 +109,11 @@ def _kept(place: Place, known: Sequence[Known], path: Path) -> Fit:
     return Fit(artefact=artefact, path=path, words=words, certify_on=rest)
 
 
-def _draw(found: FittedArtefact, place: Place, path: Path) -> Path | None:
-    """The reliability diagram, as SVG; none of a raw signal, which is no probability."""
+def _picture(found: FittedArtefact, place: Place) -> str:
     from orchestrator.quality.reliability import diagram
 
     bins = found.measured.get("reliability")
-    if not bins:
-        return None
-    target = path.with_suffix(".svg")
-    write_text(target, diagram(bins, title=f"{place.loaded.config.pipeline}, {place.step.config.id}"), "diagram")
-    return target
+    return diagram(bins, title=f"{place.loaded.config.pipeline}, {place.step.config.id}") if bins else ""
 
 
 def _day(known: Sequence[Known], pick: Any) -> str | None:

@@ -102,9 +102,11 @@ def _known(one: RecordedDraft) -> Known:
 
 
 def _held_against(one: RecordedDraft) -> Known:
-    """A draft that could never have been looked at counts as wrong: that bound holds whatever it was."""
+    """A draft that could never have been looked at counts as wrong: that bound holds whatever it was. So does one whose
+    spot check got no answer, with the probability that it was drawn with: it stands for those that were not."""
     return Known(
         id=one.run_id, score=one.confidence, draft_ok=False, validator_ok=True, draft_cost=one.draft_cost,
+        propensity=one.unanswered or 1.0,
         features=one.features, meta=one.tags, at=one.ended_at,
     )
 
@@ -121,9 +123,11 @@ def _reference(seen: Sequence[RecordedDraft]) -> Reference:
 def _notes(seen: Sequence[RecordedDraft], never: Sequence[RecordedDraft]) -> tuple[str, ...]:
     by_truth = {t: sum(one.truth == t for one in seen) for t in ("label", "proof", "spot_check", "validator")}
     notes = ["known by " + ", ".join(f"{t.replace('_', ' ')}: {n}" for t, n in by_truth.items() if n)] if seen else []
-    if never:
+    if unanswered := sum(one.unanswered is not None for one in never):
+        notes.append(f"{unanswered} spot checks got no answer: their drafts count as wrong")
+    if blind := len(never) - unanswered:
         notes.append(
-            f"{len(never)} drafts could never have been looked at, and count as wrong: a rule "
+            f"{blind} drafts could never have been looked at, and count as wrong: a rule "
             "{name: spot_check, sample: 0.02, then: spot_check} would have looked at some"
         )
     return tuple(notes)

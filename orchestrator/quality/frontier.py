@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from orchestrator.quality.cases import Case
 from orchestrator.quality.replay import Move
-from orchestrator.quality.what_if import PolicyFigures, figures, unsupported
+from orchestrator.quality.what_if import PolicyFigures, always_validating, figures, unsupported
 
 MOST = 200
 """Thresholds at most: with more distinct confidences, as many of them as that, evenly spaced in rank."""
-WORK = 2_000_000
-"""Threshold times runs: about ten seconds."""
+WORK = 1_000_000
+"""Thresholds times runs: a few seconds. With more runs there are fewer thresholds, down to LEAST."""
+LEAST = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,8 @@ def frontier(
 ) -> Frontier:
     """`surest` is the move where confidence passes any threshold, `doubtful` where it passes none."""
     levels = sorted({case.confidence for case in cases if case.confidence is not None})
-    points, left_out = [], 0
-    for threshold in _spaced(levels, max(20, min(MOST, WORK // max(1, len(cases))))):
+    points, left_out, always = [], 0, always_validating(cases, confidence)
+    for threshold in _spaced(levels, max(LEAST, min(MOST, WORK // max(1, len(cases))))):
         moves = [
             low if case.confidence is not None and case.confidence >= threshold else high
             for case, low, high in zip(cases, surest, doubtful, strict=True)
@@ -55,7 +56,7 @@ def frontier(
         if unsupported(cases, moves):
             left_out += 1
             continue
-        points.append((threshold, figures(f"threshold {threshold:.6g}", cases, moves, confidence)))
+        points.append((threshold, figures(f"threshold {threshold:.6g}", cases, moves, confidence, always=always)))
     hull = upper_hull([
         (found.cost.value, found.quality.value) if found.cost.value is not None and found.quality.value is not None
         else None for _, found in points

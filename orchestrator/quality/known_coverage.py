@@ -4,10 +4,10 @@ The plain rule bounds regret R = P(accepted and regretted) by the count K of reg
 R = alpha is n alpha (1 - alpha). Where the coverage c is known, the number A of accepted records tells how lucky the
 draw was, and the count less what A explains of it,
 
-    D = K - alpha (n + N) A / (A + M),      with M of the N unlabelled tasks accepted,
+    D = K - alpha / max(C, 1/2) (A - n C),      C = (A + M) / (n + N),      M of the N unlabelled tasks accepted,
 
-has the smaller variance n alpha (1 - alpha / c) and, being finer than a count, spends delta nearly whole. Without
-traffic D is K - n alpha: the plain rule.
+has a smaller variance, n alpha (1 - alpha / c) where c >= 1/2, and, being finer than a count, spends delta nearly
+whole. Without traffic D is K: the plain rule.
 
 p is the largest P_c(D <= d) over the coverages c in a confidence interval of error gamma, plus gamma (Berger and Boos
 1994), where P_c has R = alpha: K ~ Bin(n, alpha), A - K ~ Bin(n - K, (c - alpha) / (1 - alpha)), M ~ Bin(N, c).
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ COVERAGES = (0.5, 0.0, 1.0, 0.25, 0.75, 0.125, 0.875)
 TAIL = 1e-7
 """At least the probability outside the windows of A and M that are summed over; part of every p."""
 FIRST_STRIDES = 8
+FLOOR = 0.5
+"""The coverage below which the slope grows no more. At low coverage there is little to gain from A and its noise ends
+the walk early; with few records, or losses far down, that costs more than the smaller variance saves."""
 
 
 def known_coverage(sample: Sample, traffic: Traffic, tolerance: float, delta: float) -> Found:
@@ -103,8 +107,7 @@ class _Walk:
         n, others, alpha = self.sample.n, self.traffic.n, self.tolerance
         top, bottom = self.steps[first], self.steps[last]
         lost = int(self.sample.lost(bottom.accepted))
-        accepted = top.accepted + most
-        d = lost - alpha * (n + others) * top.accepted / accepted if accepted else lost
+        d = lost - _explained(n, others, alpha, top.accepted, most)
         gamma = NUISANCE_SHARE * self.delta
         error, total = math.log(2.0 / gamma), n + others
         low = _end(top.accepted + top.least, total, error, -1.0)
@@ -157,22 +160,33 @@ def _probability(n: int, others: int, alpha: float, d: float, coverage: float) -
     Row by row of K: below `sure` the event holds for every likely A and M, above `last` for none.
     """
     (a_low, a_high), (m_low, m_high) = _window(n, coverage), _window(others, coverage)
-    scale = alpha * (n + others)
-    sure = min(n, math.floor(d + scale * _share(a_low, m_high) + 1e-9))
-    last = min(n, math.floor(d + scale * _share(a_high, m_low) + 1e-9))
+    sure = min(n, math.floor(d + _explained(n, others, alpha, a_low, m_high) + 1e-9))
+    last = min(n, math.floor(d + _explained(n, others, alpha, a_high, m_low) + 1e-9))
     certain = binomial_cdf(sure, n, alpha) if sure >= 0 else 0.0
     k = np.arange(max(0, sure + 1), last + 1)[:, None]
     a = np.arange(a_low, a_high + 1)[None, :]
-    ratio = (k - d) / scale  # the event: A / (A + M) >= ratio
-    with np.errstate(divide="ignore"):
-        at_most = np.where(ratio > 0.0, np.floor(a * (1.0 - ratio) / ratio + 1e-6) - (a == 0), others)
+    at_most = _most_traffic(n, others, alpha, a, k - d)
     cumulative = _binomial_cumulative(others, coverage, m_low, m_high)
     holds = cumulative[np.clip(at_most - m_low + 1, 0, m_high - m_low + 1).astype(np.intp)]
     return certain + float((_trinomial(n, alpha, coverage, k, a) * holds).sum()) + TAIL
 
 
-def _share(accepted: int, of_traffic: int) -> float:
-    return accepted / (accepted + of_traffic) if accepted else 0.0
+def _explained(n: int, others: int, alpha: float, accepted: int, of_traffic: int) -> float:
+    """What an A above its expectation explains of K: the slope times A - n (A + M) / (n + N)."""
+    share = (accepted + of_traffic) / (n + others)
+    return alpha / max(share, FLOOR) * (accepted - n * share)
+
+
+def _most_traffic(
+    n: int, others: int, alpha: float, a: NDArray[np.int_], least: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """The largest M with which `a` explains at least `least`: it falls as M grows, with either slope."""
+    total = n + others
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_share = np.where(n + least / alpha > 0.0, a * (total / (n + least / alpha) - 1.0), others)
+    at_floor = (others * a - least * total * FLOOR / alpha) / n
+    most = np.where(least > 0.0, np.minimum(per_share, at_floor), np.maximum(per_share, at_floor))
+    return np.floor(most + 1e-6)
 
 
 def _window(n: int, p: float) -> tuple[int, int]:

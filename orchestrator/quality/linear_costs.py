@@ -13,15 +13,13 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 
-from orchestrator.intervals import Interval, bernstein_width, bounded_mean, normal_quantile
+from orchestrator.intervals import Interval, bounded_mean
 from orchestrator.quality.cases import Case
+from orchestrator.quality.mean_shape import Shape, bernstein, shape_of, skewed_limits
 
-FEW, SKEWED, MATTERS = 10, 4.0, 0.05
+FEW, SKEWED, MATTERS = 10, 8.0, 0.05
 """How many seen a mean needs to stand for others: FEW, and SKEWED x skewness squared; if it makes up MATTERS of all."""
-MOST_SKEWED = 0.5
-"""Skewness of a mean, in units of its standard error, up to which it is corrected for."""
 KINDS = ("draft", "verdict", "alone")
 NOT_RESERVED = "no interval: what was reserved is not known"
 
@@ -87,7 +85,8 @@ class _Part:
     def enough(self) -> float:
         """How many a mean needs that stands for others: by the skewness of all that were seen, since of a few it does
         not show."""
-        return max(FEW, SKEWED * skewness([float(cost) for cost in self.costs if cost is not None]) ** 2)
+        seen = [float(cost) for cost in self.costs if cost is not None]
+        return max(FEW, SKEWED * shape_of(seen).skewness ** 2) if seen else FEW
 
     @property
     def owing(self) -> list[tuple[Pool, Pool]]:
@@ -118,7 +117,11 @@ class Costing:
 
     @cached_property
     def value(self) -> float | None:
-        return None if self.missing else fmean(self.values)
+        return None if self.missing else self.shape.mean
+
+    @cached_property
+    def shape(self) -> Shape:
+        return shape_of(self.values)
 
     @property
     def extrapolated(self) -> int:
@@ -131,9 +134,10 @@ class Costing:
             return None
         if self.is_rough:
             box = self.box
-            return None if box is None else bernstein(self.values, self.value, self.reach or 0.0, self._confidence, box)
-        found = skewed_interval(self.values, self.freedom, self._confidence)
-        return Interval(max(0.0, found.low), found.high)
+            return None if box is None else bernstein(self.shape, self.reach or 0.0, self._confidence, box)
+        errors = skewed_limits(self.shape.skew, self.freedom, self._confidence)
+        low, high = (self.value + self.shape.error * end for end in (errors.low, errors.high))
+        return Interval(max(0.0, low), high)
 
     @cached_property
     def values(self) -> list[float]:
@@ -157,15 +161,27 @@ class Costing:
         return values
 
     @cached_property
+    def few(self) -> int | None:
+        """How many calls were seen that a good part of the estimate rests on, where that is too few."""
+        matters = MATTERS * self.shape.mean * self.shape.n
+        found = [s.seen for part in self._parts for s in part.sources
+                 if s.seen < part.enough and s.owed * s.mean > matters]
+        return min(found, default=None)
+
+    @property
+    def note(self) -> str:
+        if self.missing or self.few is None:
+            return self.missing
+        return f"rests on {self.few} calls of known cost that stand for others"
+
+    @cached_property
     def is_rough(self) -> bool:
         """Is a normal interval out of the question?"""
-        enough = MATTERS * math.fsum(self.values)
-        few = any(s.seen < part.enough and s.owed * s.mean > enough for part in self._parts for s in part.sources)
-        return few or len(self.values) < 2 or heavy_tailed(self.values)
+        return self.few is not None or self.shape.n < 2 or self.shape.is_heavy_tailed
 
     @cached_property
     def freedom(self) -> float:
-        n, whole = len(self.values), standard_error(self.values) ** 2
+        n, whole = self.shape.n, self.shape.error**2
         drawn = [
             ((s.owed / n) ** 2 * s.variance / s.seen, s.seen - 1) for part in self._parts for s in part.sources
             if s.seen > 1
@@ -212,63 +228,6 @@ class Costing:
         return Interval(low, high)
 
 
-def skewness(values: Sequence[float]) -> float:
-    if not values:
-        return 0.0
-    n, mean = len(values), fmean(values)
-    second = math.fsum((v - mean) ** 2 for v in values) / n
-    if second <= 1e-12 * mean**2:
-        return 0.0
-    return math.fsum((v - mean) ** 3 for v in values) / n / math.sqrt(second) ** 3
-
-
-def heavy_tailed(values: Sequence[float]) -> bool:
-    """Is their mean too skewed for the correction of `skewed_interval`? Its third moment, over the standard error's."""
-    return abs(skewness(values)) / math.sqrt(len(values)) > MOST_SKEWED
-
-
-def skewed_interval(values: Sequence[float], freedom: float, confidence: float) -> Interval:
-    """Of their mean: Student's, corrected for skewness."""
-    limits = skewed_limits(skewness(values) / math.sqrt(len(values)), freedom, confidence)
-    mean, error = fmean(values), standard_error(values)
-    return Interval(mean + error * limits.low, mean + error * limits.high)
-
-
-def skewed_limits(a: float, freedom: float, confidence: float) -> Interval:
-    """How many standard errors the truth may lie from a mean whose skewness is `a`: Hall (1992), "On the removal of
-    skewness by transformation", with Student's quantiles."""
-    t = student_quantile(0.5 + confidence / 2.0, freedom)
-
-    def corrected(x: float) -> float:
-        return x if abs(a) < 1e-6 else 3.0 / a * (math.cbrt(1.0 + a * (x - a / 6.0)) - 1.0)
-
-    return Interval(-corrected(t), -corrected(-t))
-
-
-def student_quantile(p: float, freedom: float) -> float:
-    """t with P(T <= t) = p: Abramowitz and Stegun 26.7.5, within 1% from 4 degrees of freedom up."""
-    z, nu = normal_quantile(p), max(freedom, 4.0)
-    terms = (
-        (z**3 + z) / 4.0, (5 * z**5 + 16 * z**3 + 3 * z) / 96.0, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384.0,
-    )
-    return z + sum(term / nu ** (i + 1) for i, term in enumerate(terms))
-
-
-def bernstein(values: Sequence[float], about: float, reach: float, confidence: float, box: Interval) -> Interval:
-    """Maurer and Pontil (2009) at half the error, about `about`, within the box. `reach` bounds max - min of values."""
-    n = len(values)
-    if n < 2 or reach <= 0.0:
-        return box
-    variance = standard_error(values) ** 2 * n / reach**2
-    half = reach * bernstein_width(n, variance, math.log(4.0 / (1.0 - confidence)))
-    return Interval(max(box.low, about - half), min(box.high, about + half))
-
-
-def standard_error(values: Sequence[float]) -> float:
-    n, mean = len(values), fmean(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, n - 1) / n)
-
-
 def _part(kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence[Hashable]) -> _Part | None:
     if not any(shares):
         return None
@@ -284,7 +243,8 @@ def _part(kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence
                 common.add(cost, 1.0)
         common.owed = borrowed
     bounds = [b for c in cases if (b := c.draft_bound if kind == "draft" else c.validator_bound) is not None]
-    return _Part(kind, shares, costs, pools, common, float(max(bounds)) if bounds else None)
+    most = max([*bounds, *(cost for cost in costs if cost is not None)]) if bounds else None  # some cost more than that
+    return _Part(kind, shares, costs, pools, common, most)
 
 
 def _bounded(n: int, total: float, squares: float, upper: float, confidence: float) -> Interval:

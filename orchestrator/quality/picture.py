@@ -14,6 +14,8 @@ from orchestrator.quality.simulate import Simulation
 from orchestrator.quality.what_if import Figure, PolicyFigures
 
 WIDTH, HEIGHT = 820, 560
+BARS_TO = 1.5
+"""How far bars of cost may stretch the picture, over the largest cost; one that ends beyond it ends in an arrow."""
 LEFT, RIGHT, TOP, BOTTOM = 84, 28, 78, 128
 
 _STYLE = """
@@ -58,7 +60,9 @@ def svg(simulation: Simulation) -> str:
     marked = [one for one in simulation.policies if one.name in _MARKS]
     drawn = [one for one in marked if one.cost.value is not None and one.quality.value is not None]
     points = [p for p in simulation.frontier.points if p.figures.cost.value is not None]
-    costs = [c for one in drawn for c in _ends(one.cost)] + [float(p.figures.cost.value or 0.0) for p in points]
+    costs = [float(one.cost.value or 0.0) for one in drawn] + [float(p.figures.cost.value or 0.0) for p in points]
+    widest = BARS_TO * max(costs, default=1.0)
+    costs += [min(one.cost.high, widest) for one in drawn if one.cost.high is not None]
     scale, unit = (1000.0, "per 1,000 tasks") if max(costs, default=1.0) < 0.1 else (1.0, "per task")
     x = _axis([c * scale for c in costs], LEFT, WIDTH - RIGHT, zero=True)
     qualities = [q for one in drawn for q in _ends(one.quality)]
@@ -141,8 +145,11 @@ def _marked(one: PolicyFigures, x: _Axis, y: _Axis, scale: float) -> Iterator[st
     assert one.quality.value is not None
     kind, across, up = _MARKS[one.name], x.at(one.cost.value * scale), y.at(one.quality.value)
     if one.cost.low is not None and one.cost.high is not None:
-        ends = (x.at(one.cost.low * scale), x.at(one.cost.high * scale))
+        ends = (x.at(one.cost.low * scale), min(x.at(one.cost.high * scale), x.end))
         yield f'<line class="bar {kind}" x1="{ends[0]:.1f}" y1="{up:.1f}" x2="{ends[1]:.1f}" y2="{up:.1f}"/>'
+        if one.cost.high * scale > x.high:  # the bar goes on
+            tip = f"{x.end:.1f},{up:.1f} {x.end - 8:.1f},{up - 4:.1f} {x.end - 8:.1f},{up + 4:.1f}"
+            yield f'<polygon class="{kind}" points="{tip}"/>'
     if one.quality.low is not None and one.quality.high is not None:
         ends = (y.at(one.quality.low), y.at(one.quality.high))
         yield f'<line class="bar {kind}" x1="{across:.1f}" y1="{ends[0]:.1f}" x2="{across:.1f}" y2="{ends[1]:.1f}"/>'

@@ -54,7 +54,8 @@ class RecordedDraft:
     `draft_cost` is that of all drafts and samples; `validator_cost` that of its verdict, or of its spot check;
     `alone_cost` of the validator doing the task anew. None: unknown, or it was not asked. The `_bound`s are what was
     reserved for drafts and verdict: the most they could have cost. `unanswered`: the probability with which a spot
-    check was drawn that could not be made, or gave no answer.
+    check was drawn that could not be made, or gave no answer. `look` is the probability with which the validator came
+    to see the draft, and its cost to be known: `propensity` where the truth hangs on it.
     """
 
     run_id: str
@@ -83,6 +84,7 @@ class RecordedDraft:
     draft_bound: Money | None = None
     validator_bound: Money | None = None
     unanswered: float | None = None
+    look: float = 0.0
     from_cache: bool
 
 
@@ -178,12 +180,13 @@ def _recorded(row: Any, step: StoredStep, costs: CallCosts) -> RecordedDraft:
     features = _features(row.features_json, step)
     drafted = bool(features)
     draft_ok, truth = _truth(row, step, features, costs) if drafted else (None, None)
+    look = _look(row, step, costs) if drafted else 0.0
     return RecordedDraft(
         run_id=row.run_id, tenant=row.tenant, step=step.id, ended_at=row.ended_at, config_id=row.config_id,
         mode=step.mode, tags=json.loads(row.tags_json), features=features, confidence=row.confidence,
         threshold=row.threshold, certified=bool(row.certified), action=row.action, rule=row.rule, status=row.status,
         attempts=row.attempts, reached=drafted and step.reached(row.rule),
-        propensity=_propensity(row, step, truth) if drafted else 0.0, draft_ok=draft_ok, truth=truth,
+        propensity=1.0 if truth in ("label", "proof") else look, look=look, draft_ok=draft_ok, truth=truth,
         validator_ok=_validator_ok(row, truth, draft_ok), draft_cost=costs.of("draft", "sample"),
         validator_cost=costs.of("judge", "repair", "redo") or costs.of("spot_check"),
         alone_cost=_alone(costs), draft_bound=costs.bound("draft", "sample"),
@@ -212,7 +215,7 @@ def _truth(
         return bool(row.look_ok), "spot_check"
     if row.draft_ok is not None:
         return bool(row.draft_ok), "validator"
-    if row.rule == "rejected" and costs.asked("judge", "repair"):
+    if _is_rejected(row, costs):
         return False, "validator"
     return None, None
 
@@ -225,16 +228,19 @@ def _is_labelled(row: Any) -> bool:
     return bool(row.draft_ok) != approved
 
 
-def _propensity(row: Any, step: StoredStep, truth: Truth | None) -> float:
-    if truth in ("label", "proof"):
-        return 1.0
-    if row.status != "accepted" and truth is None:
-        return 0.0
-    if _is_unanswered(row):
+def _look(row: Any, step: StoredStep, costs: CallCosts) -> float:
+    """The chance with which the validator came to see the draft; 0.0 where it was to, and did not."""
+    accepted = row.status == "accepted"
+    validated = row.status in VALIDATED and row.draft_ok is not None
+    if _is_unanswered(row) or not (accepted or validated or _is_rejected(row, costs)):
         return 0.0
     return step.chance_of_a_look(
-        row.run_id, row.rule, row.propensity, row.confidence, row.threshold, escalated=row.status != "accepted",
+        row.run_id, row.rule, row.propensity, row.confidence, row.threshold, escalated=not accepted
     )
+
+
+def _is_rejected(row: Any, costs: CallCosts) -> bool:
+    return row.rule == "rejected" and costs.asked("judge", "repair")
 
 
 def _is_unanswered(row: Any) -> bool:

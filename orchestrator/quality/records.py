@@ -118,7 +118,7 @@ def level_of(score: float) -> float | None:
     """A score as thresholds see it: None (NaN, minus infinity) is never accepted, infinity is the largest float."""
     if not score > -math.inf:
         return None
-    return float(score) if score <= sys.float_info.max else sys.float_info.max
+    return min(float(score), sys.float_info.max)
 
 
 def _is_cost(cost: Cost | None) -> bool:

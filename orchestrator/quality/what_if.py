@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from orchestrator.finance.rates import long_run_rate
 from orchestrator.intervals import Interval, clopper_pearson
@@ -57,12 +58,14 @@ def unsupported(cases: Sequence[Case], moves: Sequence[Move]) -> Counter[str]:
 
 
 def figures(
-    name: str, cases: Sequence[Case], moves: Sequence[Move], confidence: float = 0.95
+    name: str, cases: Sequence[Case], moves: Sequence[Move], confidence: float = 0.95, *,
+    always: Costing | None = None,
 ) -> PolicyFigures:
-    """Of the policy that makes these moves."""
+    """Of the policy that makes these moves. `always` is what `always_validating` says of the same cases, where that is
+    known already."""
     n, kinds = len(cases), Counter(move.kind for move in moves)
     told = max(1, n - kinds["unknown"])
-    cost, ratio, extrapolated = _costs(cases, moves, confidence)
+    cost, ratio, extrapolated = _costs(cases, moves, confidence, always)
     return PolicyFigures(
         name=name, accepted=kinds["accept"] / told, escalated=kinds["escalate"] / told,
         handed_off=kinds["hand_off"] / told, unknown=kinds["unknown"] / max(1, n),
@@ -79,27 +82,41 @@ def quality(cases: Sequence[Case], moves: Sequence[Move], confidence: float = 0.
     return Figure(value=min(found.high, max(found.low, value)), low=found.low, high=found.high)
 
 
-def _costs(cases: Sequence[Case], moves: Sequence[Move], confidence: float) -> tuple[Figure, Figure, int]:
+def always_validating(cases: Sequence[Case], confidence: float = 0.95) -> Costing:
+    """What it costs to have the validator do every task."""
+    return Costing(cases, [_ALONE] * len(cases), [_chance(case) for case in cases], confidence)
+
+
+def _costs(
+    cases: Sequence[Case], moves: Sequence[Move], confidence: float, always: Costing | None
+) -> tuple[Figure, Figure, int]:
     """Cost for each task, and over always validating."""
     told = [(case, move) for case, move in zip(cases, moves, strict=True) if move.kind != "unknown"]
     if not told:
         none = Figure(value=None, note="no move is known")
         return none, none, 0
     kept = [case for case, _ in told]
-    chances = [case.propensity if case.look == "possible" else 0.0 for case in kept]
-    cells = [(chance, move.kind, move.drafted) for chance, (_, move) in zip(chances, told, strict=True)]
+    cells = [(_chance(case), move.kind, move.drafted) for case, move in told]
     unknown = _Unknown(len(cases) - len(told), len(cases), _dearest(cases), confidence)
     cost = Costing(kept, [_need(move) for _, move in told], cells, unknown.left)
-    always = Costing(kept, [Need(alone=1.0)] * len(told), chances, unknown.left)
+    always = always if always is not None and not unknown.tasks else always_validating(kept, unknown.left)
     ratio = cost_ratio(cost, always, unknown.left)
     dearest = None if unknown.dearest is None or not always.value else unknown.dearest / always.value
     return (
-        unknown.widened(cost.value, cost.interval, cost.missing, scale=1e-9),
+        unknown.widened(cost.value, cost.interval, cost.note, scale=1e-9),
         replace(unknown, dearest=dearest).widened(ratio.value, ratio.interval, ratio.note, scale=1.0),
         cost.extrapolated,
     )
 
 
+def _chance(case: Case) -> float:
+    return case.propensity if case.seen_by_chance is None else case.seen_by_chance
+
+
+_ALONE = Need(alone=1.0)
+
+
+@lru_cache(maxsize=1024)
 def _need(move: Move) -> Need:
     if move.kind == "escalate":
         return Need(draft=float(move.drafted), verdict=float(not move.anew), alone=float(move.anew))
@@ -129,7 +146,7 @@ class _Unknown:
         if self.tasks and self.dearest is not None:
             share = clopper_pearson(self.tasks, self.n, self.left).high
             low, high = low * (1.0 - share), high + share * self.dearest
-        return Figure(value=value * scale, low=low * scale, high=high * scale)
+        return Figure(value=value * scale, low=low * scale, high=high * scale, note=note)
 
 
 def _dearest(cases: Sequence[Case]) -> float | None:
