@@ -55,7 +55,7 @@ def advice(pool: Pool, expected: str, asked: argparse.Namespace) -> bool:
         found[certificate.recommendation] += 1
     print(f"{pool.name}: built for {expected}; {dict(found)} in {asked.redraws} redraws of {asked.n}. The last says:")
     print(f"  {certificate.recommendation}: {'; '.join(certificate.reasons)}\n  {certificate.guarantee}\n", flush=True)
-    return found[expected] <= 0.9 * asked.redraws
+    return found[expected] <= 0.9 * float(asked.redraws)
 
 
 Candidates = dict[str, tuple[Population, bool]]

@@ -40,6 +40,7 @@ from pools import (
 )
 
 from orchestrator.quality import Record, certify
+from orchestrator.quality.records import Loss
 
 LABELS = ("equal", "equal+traffic", "escalated", "escalated+traffic", "smooth", "smooth+traffic", "plug-in")
 PROPENSITIES = {"escalated": by_escalation, "smooth": smooth}
@@ -68,7 +69,7 @@ class Cell:
 @dataclass(frozen=True, slots=True)
 class Row:
     pool: Pool
-    loss: str
+    loss: Loss
     labels: str
 
     def cell(self, n: int, asked: argparse.Namespace) -> Cell:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
@@ -111,9 +110,10 @@ class Halves:
         fit_on, left = self.ours[:fitting], self.ours[fitting:]
         scores = {
             name: fitted_scores(under.items, fit_on, np.arange(len(under.items)), seed=self.seed)
-            for name, under in ({"fitted": pool} | more).items()
+            for name, under in {"fitted": pool, **more}.items()
         }
-        rows, targets = {}, {"half of the base regret": pool.tolerance["regret"]}
+        rows: dict[str, Figures] = {}
+        targets = {"half of the base regret": pool.tolerance["regret"]}
         if decided:
             rows |= self.peer(pool.population, decided, scores["fitted"])
             accepted = np.array([d["accepted"] for d in decided])[self.ours]
@@ -122,7 +122,7 @@ class Halves:
             rows[f"certified, raw; {target}"] = self.certified(
                 pool.population, pool.population.scores, self.ours, tolerance, confidence
             )
-            for name, under in ({"fitted": pool} | more).items():
+            for name, under in {"fitted": pool, **more}.items():
                 rows[f"certified, {name}; {target}"] = self.certified(
                     under.population, scores[name], left, tolerance, confidence
                 )
@@ -154,7 +154,7 @@ class Halves:
         return rows
 
 
-def measured(tasks: Population, accepted: Floats, drafted: Floats) -> Figures:
+def measured(tasks: Population, accepted: NDArray[np.floating[Any]], drafted: Floats) -> Figures:
     """Cost over always validating, regret, share of drafts accepted, share of tasks answered rightly."""
     spent = (drafted * tasks.draft_cost + (1.0 - accepted) * tasks.validator_cost).sum()
     right = accepted * tasks.draft + (1.0 - accepted) * tasks.validator
@@ -165,4 +165,4 @@ def measured(tasks: Population, accepted: Floats, drafted: Floats) -> Figures:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

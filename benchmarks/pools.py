@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.quality import Record
+from orchestrator.quality.records import Loss
 
 Floats = NDArray[np.float64]
 DEFAULT_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-LOSSES = ("regret", "selective")
+LOSSES: tuple[Loss, ...] = ("regret", "selective")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 
 import numpy as np
+from numpy.typing import NDArray
 from pools import Floats, Item, Pool, pool
+
+Bools = NDArray[np.bool_]
 
 TASKS = 20_000
 VALIDATOR_COST, DRAFT_COST = 0.01, 0.0005
@@ -86,7 +89,8 @@ def good_drafter(seed: int) -> Pool:
 
 
 def _items(
-    scores: Floats, draft: Floats, validator: Floats, covariate: Floats, draft_cost: float = DRAFT_COST
+    scores: Floats, draft: Floats | Bools, validator: Floats | Bools, covariate: Floats,
+    draft_cost: float = DRAFT_COST,
 ) -> list[Item]:
     """Costs vary from task to task by up to a half either way, as lengths do."""
     vary = random.Random(0)

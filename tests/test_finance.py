@@ -132,6 +132,11 @@ def test_runs_that_are_unknown_and_not_estimated_make_the_figure_an_upper_limit(
     assert found.low < Decimal("1.3E-7")  # all twenty may be right
 
 
+def test_runs_that_are_not_estimated_may_all_have_been_successes_of_this_period() -> None:
+    found = of(*[(True, 100)] * 60, *[(False, 100)] * 20, *[(None, 100)] * 20)
+    assert (found.own_low, found.own_high) == (exact_units(Fraction(10_000, 80)), exact_units(Fraction(10_000, 60)))
+
+
 def test_both_unknowns_at_once_leave_nothing_to_say() -> None:
     some = cells(*[(True, 100)] * 60, *[(None, 100)] * 20)
     assert cost_per_success(8000, some, missing_costs=1).value is None

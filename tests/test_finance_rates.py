@@ -142,14 +142,35 @@ def test_melded_strata_cover_and_are_narrower_than_bonferroni(rates: tuple[float
     assert width < 0.95 * bonferroni
 
 
+@pytest.mark.parametrize("right", [(30, 20), (42, 24), (54, 36), (59, 30)])
+def test_this_periods_count_over_half_checked_strata_is_covered(right: tuple[int, int]) -> None:
+    """Of 60 and 40 runs, half are checked: coverage over all samples that can be drawn."""
+    runs, held = (60, 40), 0.0
+    for seen in product(range(31), range(21)):
+        chance = math.prod(
+            hypergeometric_cdf(x, n, k, n // 2) - hypergeometric_cdf(x - 1, n, k, n // 2)
+            for x, n, k in zip(seen, runs, right, strict=True)
+        )
+        if chance < 1e-7:
+            continue
+        found = own_successes([*stratum(0.5, 60, 30, seen[0]), *stratum(0.51, 40, 20, seen[1])])
+        assert found is not None
+        held += chance * (found.low <= sum(right) - sum(seen) <= found.high)
+    assert held >= 0.95
+
+
 def test_a_check_without_an_answer_is_wrong_below_and_right_above() -> None:
     """Two of forty: what they were like, 5% of the unchecked may be."""
     cells = stratum(0.02, runs=2000, checked=38, right=36, unanswered=2)
     counts = tally(cells)
     assert (counts.not_estimated, counts.unchecked) == (2, 1960)
     assert estimated_right(tally(assume(cells, False))) == Fraction(1960 * 36, 40)
-    rate = long_run_rate(cells)
+    own, rate = own_successes(cells), long_run_rate(cells)
+    assert own is not None
     assert rate is not None
+    assert (own.low, own.high) == (
+        hypergeometric_limits(36, 40, 2000).low - 36, hypergeometric_limits(38, 40, 2000).high - 38
+    )
     assert rate.low == pytest.approx(clopper_pearson(36, 40).low)
     assert rate.high == pytest.approx(clopper_pearson(38, 40).high)
 
@@ -192,6 +213,16 @@ def test_a_confidence_that_knows_something_sharpens_the_estimate() -> None:
     assert plain is not None
     assert (with_it.method, plain.method) == ("augmented", "hypergeometric")
     assert with_it.high - with_it.low < 0.85 * (plain.high - plain.low)
+
+
+def test_however_well_a_confidence_tells_right_from_wrong_the_long_run_is_known_by_the_runs_alone() -> None:
+    runs = [(i % 5 > 0 if i % 2 else None, 0.98 if i % 5 > 0 else 0.02) for i in range(2000)]
+    own, rate = own_successes(confident(runs, 0.5)), long_run_rate(confident(runs, 0.5))
+    assert own is not None
+    assert rate is not None
+    assert own.method == rate.method == "augmented"
+    assert own.high - own.low <= 4  # of 1,000: they are all but known
+    assert rate.high - rate.low >= 2 * 1.96 * math.sqrt(0.8 * 0.2 / 2000)
 
 
 @pytest.mark.parametrize(("n", "sharp"), [(4000, False), (300, True)])

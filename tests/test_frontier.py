@@ -213,6 +213,21 @@ def test_everything_drawn_lies_within_the_frame() -> None:
             assert 78 <= float(node.get("y2") or 0) <= 432
 
 
+def test_a_bar_without_end_stretches_no_picture_and_ends_in_an_arrow() -> None:
+    seen = [case(0.1 * (i % 10), True, alone=100_000 if i % 40 == 0 else None) for i in range(100)]
+    found = simulation(seen)
+    always = found.named("always validate")
+    assert always is not None
+    assert always.cost.value is not None
+    assert always.cost.high is not None
+    assert always.cost.high > 3.0 * always.cost.value
+    root = ElementTree.fromstring(svg(found))
+    ends = [float(node.get("x2") or 0) for node in root.iter(f"{_SVG}line") if node.get("class") == "bar validate"]
+    assert max(ends) <= 792
+    tips = [node.get("points") or "" for node in root.iter(f"{_SVG}polygon") if node.get("class") == "validate"]
+    assert [tip.startswith("792.0,") for tip in tips] == [True]
+
+
 def test_names_are_escaped_and_unknown_figures_are_named_not_drawn() -> None:
     cases = [case(0.1 * (i % 10), None if i % 10 >= 5 else True, propensity=float(i % 10 < 5)) for i in range(100)]
     found = simulation(cases, name='a<b & "c"')

@@ -9,6 +9,7 @@ What is not estimated is wrong for the lower end of either and right for the upp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,8 +65,9 @@ def own_successes(cells: Sequence[Cell], confidence: float = 0.95) -> Estimated 
     value = float(estimated_right(low))
     sharper = any(map(augmented, low.strata))
     if sharper or len(lower) > 1:
+        ends = math.floor(_melded(lower, tail)), math.ceil(_melded(upper, 1.0 - tail))  # of a count of runs
         method: Method = "augmented" if sharper else "melded"
-        return Estimated(value=value, low=_melded(lower, tail), high=_melded(upper, 1.0 - tail), method=method)
+        return Estimated(value=value, low=float(ends[0]), high=float(ends[1]), method=method)
     (s,), (t,) = ([s for s in counts.strata if s.unchecked] for counts in (low, high))
     limits = [hypergeometric_limits(one.right, one.checked, one.runs, confidence) for one in (s, t)]
     return Estimated(

@@ -66,7 +66,7 @@ class _Read:
     surest: list[Move] = field(default_factory=list)
     doubtful: list[Move] = field(default_factory=list)
     truths: Counter[str] = field(default_factory=Counter)
-    from_cache: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     currency: str = ""
     first_at: float = math.inf
     last_at: float = -math.inf
@@ -122,8 +122,8 @@ def _read(
         for page in _pages(drafts, PAGE):
             contents = contents_of(connection, [one.run_id for one in page]) if content else {}
             for draft in page:
-                if draft.from_cache:
-                    found.from_cache += 1
+                if draft.from_cache or draft.mode == "validate_only":
+                    found.left_out[draft.mode if draft.mode == "validate_only" else "cache"] += 1
                     continue
                 found.currency = found.currency or _currency(draft)
                 said = contents.get(draft.run_id, {})
@@ -229,8 +229,10 @@ def _frontier(found: _Read, proposed: Replay, confidence: float) -> Frontier:
 def _notes(
     found: _Read, policies: Sequence[PolicyFigures], present: Replay, proposed: Replay
 ) -> Iterator[str]:
-    if found.from_cache:
-        yield f"{found.from_cache:,} runs were answered from the cache: they follow the runs that made those answers"
+    if cached := found.left_out["cache"]:
+        yield f"{cached:,} runs were answered from the cache: they follow the runs that made those answers"
+    if undrafted := found.left_out["validate_only"]:
+        yield f"{undrafted:,} runs in mode validate_only are left out: they drafted nothing"
     if assumed := sum(case.assumed_right for case in found.cases):
         yield f"{assumed:,} labelled tasks never came to the validator: there it counts as right"
     if missed := sum(case.look == "missed" or case.unanswered is not None for case in found.cases):
