@@ -164,7 +164,7 @@ def print_rows(found: Sequence[Pool], asked: argparse.Namespace) -> int:
     counts = (asked.redraws, asked.redraws_traffic)
     limits = (f"{delta + 3.0 * standard_error(delta, of):.4f} over {of}" for of in counts)
     print(f"\npromised: at most {delta:.3f}; judged three standard errors above it, {' redraws, '.join(limits)} with "
-          f"traffic. {failed} of {len(rows)} rows fail.")
+          f"traffic. {failed} of {sum(row.labels != 'plug-in' for row in rows)} rows fail.")
     return failed
 
 

@@ -89,10 +89,10 @@ def print_pool(pool: Pool, more: Mapping[str, Pool], decided: list[dict[str, Any
             figures[name].append(found)
     print(f"\n{pool.name}: {pool.about}; {asked.redraws} halves of {len(pool.items)} tasks, base regret "
           f"{pool.population.regret.mean():.3f}, always validating is right on {pool.population.validator.mean():.3f}")
-    print(f"{'':<52}{'cost ratio':>11}{'regret':>8}{'accepted':>10}{'right':>8}")
+    print(f"{'':<56}{'cost ratio':>11}{'regret':>8}{'accepted':>10}{'right':>8}")
     for name, rows in figures.items():
         cost, regret, accepted, right = np.mean(rows, axis=0)
-        print(f"{name:<52}{cost:>11.3f}{regret:>8.3f}{accepted:>10.3f}{right:>8.3f}", flush=True)
+        print(f"{name:<56}{cost:>11.3f}{regret:>8.3f}{accepted:>10.3f}{right:>8.3f}", flush=True)
 
 
 @dataclass(frozen=True, slots=True)

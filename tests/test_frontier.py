@@ -127,6 +127,19 @@ def test_what_was_not_paid_for_counts_as_the_mean_of_its_own_cell() -> None:
     assert found.extrapolated == 0
 
 
+def test_a_cell_of_which_nothing_was_seen_by_chance_has_no_narrow_interval() -> None:
+    """Its estimate is that of the others, which are another kind of task."""
+    seen = [case(0.1, False, alone=100_000) for _ in range(150)]
+    others = [case(0.9, None, propensity=0.02, alone=None) for _ in range(50)]
+    found = figures("", [*seen, *others], [ESCALATE] * 200).cost
+    assert found.value == pytest.approx((10_000 + 100_000) * 1e-9)
+    assert found.high is not None
+    assert found.high > (10_000 + 0.75 * 100_000 + 0.25 * 500_000) * 1e-9
+    never = [case(0.9, None, propensity=0.0, alone=None) for _ in range(50)]
+    extrapolated = figures("", [*seen, *never], [ESCALATE] * 200)
+    assert extrapolated.extrapolated == 50  # said aloud instead
+
+
 def test_a_spot_check_of_the_proposed_policy_is_paid_for_with_its_probability() -> None:
     cases = known(50)
     plain = figures("", cases, [ACCEPT] * 50).cost.value
@@ -164,7 +177,7 @@ def test_a_broken_draft_is_not_served_even_where_all_are() -> None:
 def test_a_ratio_of_two_like_costs_is_one_and_surely_so() -> None:
     cases = known()
     needs = [Need(alone=1.0)] * len(cases)
-    both = [Costing(cases, needs, [0] * len(cases), 0.95) for _ in range(2)]
+    both = [Costing(cases, needs, [1.0] * len(cases), {1.0: 1.0}, 0.95) for _ in range(2)]
     found = cost_ratio(both[0], both[1], 0.95)
     assert found.value == 1.0
     assert found.interval is not None

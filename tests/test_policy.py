@@ -124,9 +124,29 @@ def test_the_logged_propensity_is_the_chance_of_a_check_by_the_rules_reached() -
         decision = decided(policy, {**case, "run_id": f"run_{run}"})
         seen[decision.rule, decision.propensity] += 1
         assert decision.spot_check == (decision.rule != "otherwise") == (decision.action == "spot_check")
-    assert seen.keys() == {("some", 0.5), ("more", 0.75), ("otherwise", 0.75)}
+    assert seen.keys() == {("some", 0.75), ("more", 0.75), ("otherwise", 0.75)}
     assert abs(seen["otherwise", 0.75] / 2_000 - 0.25) < 0.05
     assert decided(policy, {**case, "attempt": 2}).propensity == 0.5
+
+
+def test_a_draft_that_is_only_accepted_because_it_was_drawn_is_no_sample_of_the_accepted_ones() -> None:
+    policy = policy_of({
+        "policy": "early",
+        "after": [
+            {"name": "look", "sample": 0.5, "then": "spot_check"},
+            {"name": "not_sure", "when": "confidence < threshold", "then": "escalate"},
+        ],
+        "otherwise": "accept",
+    })
+    seen = set()
+    for run in range(50):
+        for confidence in (0.2, 0.8):
+            case = {"task": {"input": {}}, "signals": {"schema": True}, "confidence": confidence, "threshold": 0.5}
+            decision = decided(policy, {**case, "run_id": f"run_{run}"})
+            seen.add((confidence, decision.rule, decision.propensity))
+    assert seen == {
+        (0.2, "look", 1.0), (0.2, "not_sure", 0.5), (0.8, "look", 0.5), (0.8, "otherwise", 0.5),
+    }
 
 
 def test_a_sampled_rule_before_the_draft_is_drawn_by_the_run() -> None:

@@ -184,8 +184,10 @@ class CompiledPolicy:
         """
         path = _Path(view)
         bindings = view.bindings()
-        for rule in self.afters:
+        for place, rule in enumerate(self.afters):
             decision = _apply(rule, bindings, path)
+            if decision is not None and decision.spot_check:
+                return replace(decision, propensity=self._chance_of_a_check(place + 1, bindings, path))
             if decision is not None:
                 return decision
         words = "otherwise: no rule matched"
@@ -194,6 +196,15 @@ class CompiledPolicy:
         if path.propensity is not None:
             words += f"; not drawn for a spot check (probability {path.propensity:g})"
         return _settled(self.config.otherwise, OTHERWISE, words, path)
+
+    def _chance_of_a_check(self, place: int, bindings: Mapping[str, Any], path: _Path) -> float | None:
+        """With what probability a draft like this one is checked, given that it is accepted, by the rules from `place`
+        on: those that draw add to it; where they would not have accepted it, a draft is served only if drawn."""
+        for rule in self.afters[place:]:
+            later = _apply(rule, bindings, path)
+            if later is not None and not later.spot_check:
+                return path.propensity if later.action == "accept" else 1.0
+        return path.propensity if self.config.otherwise == "accept" else 1.0
 
     def check(self, fields: DeclaredFields) -> list[str]:
         """What is wrong with the rules' expressions under the declared fields; a `before` rule sees the task only."""

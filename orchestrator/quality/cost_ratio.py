@@ -108,5 +108,7 @@ def _rough(cost: Costing, always: Costing, ratio: float, shape: Shape, confidenc
     assert always.value is not None
     high = cost.box.high / always.box.low if always.box.low > 0.0 else math.inf
     box = Interval(cost.box.low / always.box.high, high)
+    if cost.borrows or always.borrows:
+        return Ratio(ratio, box, cost.note or always.note)
     reach = (cost.reach + ratio * always.reach) / always.value
     return Ratio(ratio, bernstein(shape, reach, confidence, box), cost.note or always.note)

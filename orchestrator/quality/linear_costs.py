@@ -10,7 +10,7 @@ empirical Bernstein bound of the influence values.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from orchestrator.intervals import Interval, bounded_mean
 from orchestrator.quality.cases import Case
 from orchestrator.quality.mean_shape import Shape, bernstein, shape_of, skewed_limits
 
-FEW, SKEWED, MATTERS = 10, 8.0, 0.05
+FEW, SKEWED, MATTERS = 10, 8.0, 0.02
 """How many seen a mean needs to stand for others: FEW, and SKEWED x skewness squared; if it makes up MATTERS of all."""
 KINDS = ("draft", "verdict", "alone")
 NOT_RESERVED = "no interval: what was reserved is not known"
@@ -35,8 +35,10 @@ class Need:
 
 @dataclass(slots=True)
 class Pool:
-    """Those of a cell that need one part: `seen` of them with known cost; `owed` is how much the others need."""
+    """Those of a cell that need one part: `seen` of them with known cost; `owed` is how much the others need.
+    `by_chance`: nothing but a draw tells the seen from the others."""
 
+    by_chance: bool = True
     seen: int = 0
     total: float = 0.0
     squares: float = 0.0
@@ -69,7 +71,8 @@ class Pool:
 @dataclass
 class _Part:
     """One kind of call over all tasks: what each needs of it and paid for it, pooled by cell. `common` is over all of
-    known cost: cells in which fewer than two were seen borrow from it."""
+    known cost: cells in which fewer than two were seen borrow their estimate from it. Where that was by chance, they
+    were to be seen, and the interval goes by what they themselves show."""
 
     kind: str
     shares: list[float]
@@ -97,16 +100,25 @@ class _Part:
     def sources(self) -> list[Pool]:
         return list({id(source): source for _, source in self.owing}.values())
 
+    @property
+    def witnesses(self) -> list[tuple[Pool, Pool]]:
+        """Pools from which something is missing, with those that say how sure the estimate is."""
+        return [(pool, pool if pool.by_chance else source) for pool, source in self.owing]
+
 
 class Costing:
-    """The mean cost of what `needs` ask for, one a case. `cells` part the cases into groups within which who was seen
-    is chance. Costs are in billionths."""
+    """The mean cost of what `needs` ask for, one a case. `cells` part the cases into groups of one chance of a look
+    each, of which `chance_of` tells it. Costs are in billionths."""
 
     def __init__(
-        self, cases: Sequence[Case], needs: Sequence[Need], cells: Sequence[Hashable], confidence: float
+        self, cases: Sequence[Case], needs: Sequence[Need], cells: Sequence[Hashable],
+        chance_of: Mapping[Hashable, float], confidence: float,
     ) -> None:
         self._cells, self._confidence = cells, confidence
-        found = [_part(kind, cases, [getattr(need, kind) for need in needs], cells) for kind in KINDS]
+        judged = any(case.verdict is not None for case in cases)
+        by_chance = {kind: {cell: _by_chance(kind, chance, judged) for cell, chance in chance_of.items()}
+                     for kind in KINDS}
+        found = [_part(kind, cases, [getattr(need, kind) for need in needs], cells, by_chance[kind]) for kind in KINDS]
         self._parts = [part for part in found if part is not None]
 
     @cached_property
@@ -134,7 +146,9 @@ class Costing:
             return None
         if self.is_rough:
             box = self.box
-            return None if box is None else bernstein(self.shape, self.reach or 0.0, self._confidence, box)
+            if box is None or self.borrows:
+                return box
+            return bernstein(self.shape, self.reach or 0.0, self._confidence, box)
         errors = skewed_limits(self.shape.skew, self.freedom, self._confidence)
         low, high = (self.value + self.shape.error * end for end in (errors.low, errors.high))
         return Interval(max(0.0, low), high)
@@ -164,9 +178,14 @@ class Costing:
     def few(self) -> int | None:
         """How many calls were seen that a good part of the estimate rests on, where that is too few."""
         matters = MATTERS * self.shape.mean * self.shape.n
-        found = [s.seen for part in self._parts for s in part.sources
-                 if s.seen < part.enough and s.owed * s.mean > matters]
+        found = [witness.seen for part in self._parts for pool, witness in part.witnesses
+                 if witness.seen < part.enough and pool.owed * part.source(pool).mean > matters]
         return min(found, default=None)
+
+    @property
+    def borrows(self) -> bool:
+        """Is the estimate of a cell, that was to be seen and was not, another's?"""
+        return any(pool.by_chance and source is not pool for part in self._parts for pool, source in part.owing)
 
     @property
     def note(self) -> str:
@@ -216,26 +235,37 @@ class Costing:
                     held.append(share)
                 elif share:
                     known[i] += share * float(cost or 0)
-            owing += [(part, source, shares[id(pool)]) for pool, source in part.owing]
+            owing += [(part, witness, shares[id(pool)]) for pool, witness in part.witnesses]
             upper += part.bound
         each, n = 1.0 - (1.0 - self._confidence) / 4.0 / (1 + 2 * len(owing)), len(known)
         found = _bounded(n, math.fsum(known), math.fsum(x * x for x in known), upper, each)
         low, high = found.low, found.high
-        for part, source, held in owing:
+        for part, witness, held in owing:
             weight = _bounded(n, math.fsum(held), math.fsum(x * x for x in held), 1.0, each)
-            mean = _bounded(source.seen, source.total, source.squares, part.bound or 0.0, each)
+            mean = _bounded(witness.seen, witness.total, witness.squares, part.bound or 0.0, each)
             low, high = low + weight.low * mean.low, high + weight.high * mean.high
         return Interval(low, high)
 
 
-def _part(kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence[Hashable]) -> _Part | None:
+def _by_chance(kind: str, chance: float, judged: bool) -> bool:
+    """Could the cost of such a call be seen there at all? A verdict's where all were escalated; that of a task done
+    anew, where the step judges or repairs, in spot checks alone."""
+    if kind == "verdict":
+        return chance == 1.0
+    return kind == "draft" or (0.0 < chance < 1.0 if judged else chance > 0.0)
+
+
+def _part(
+    kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence[Hashable],
+    by_chance: Mapping[Hashable, bool],
+) -> _Part | None:
     if not any(shares):
         return None
     costs: list[int | None] = [getattr(case, kind) for case in cases]
     pools: dict[Hashable, Pool] = {}
     for share, cost, cell in zip(shares, costs, cells, strict=True):
         if share:
-            pools.setdefault(cell, Pool()).add(cost, share)
+            pools.setdefault(cell, Pool(by_chance[cell])).add(cost, share)
     common, borrowed = Pool(), sum(p.owed for p in pools.values() if p.owed and p.seen < 2)
     if borrowed:
         for cost in costs:
@@ -248,6 +278,8 @@ def _part(kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence
 
 
 def _bounded(n: int, total: float, squares: float, upper: float, confidence: float) -> Interval:
-    mean = total / n if n else 0.0
+    if n == 0:
+        return Interval(0.0, upper)
+    mean = total / n
     variance = max(0.0, squares - n * mean**2) / max(1, n - 1)
     return bounded_mean(n, mean, variance, max(upper, mean), confidence)

@@ -8,7 +8,7 @@ it was spot-checked, the checked of equal propensity stand for all (docs/what_if
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -84,7 +84,8 @@ def quality(cases: Sequence[Case], moves: Sequence[Move], confidence: float = 0.
 
 def always_validating(cases: Sequence[Case], confidence: float = 0.95) -> Costing:
     """What it costs to have the validator do every task."""
-    return Costing(cases, [_ALONE] * len(cases), [_chance(case) for case in cases], confidence)
+    chances = [_chance(case) for case in cases]
+    return Costing(cases, [_ALONE] * len(cases), chances, {chance: chance for chance in chances}, confidence)
 
 
 def _costs(
@@ -98,7 +99,8 @@ def _costs(
     kept = [case for case, _ in told]
     cells = [(_chance(case), move.kind, move.drafted) for case, move in told]
     unknown = _Unknown(len(cases) - len(told), len(cases), _dearest(cases), confidence)
-    cost = Costing(kept, [_need(move) for _, move in told], cells, unknown.left)
+    chance_of: dict[Hashable, float] = {cell: cell[0] for cell in cells}
+    cost = Costing(kept, [_need(move) for _, move in told], cells, chance_of, unknown.left)
     always = always if always is not None and not unknown.tasks else always_validating(kept, unknown.left)
     ratio = cost_ratio(cost, always, unknown.left)
     dearest = None if unknown.dearest is None or not always.value else unknown.dearest / always.value
