@@ -23,7 +23,7 @@ from orchestrator.cascade.signals.features import features_to_json
 from orchestrator.config.feature_names import DRAFT_FEATURES, LOGPROB_FEATURES, TASK_FEATURES
 from orchestrator.models.logprobs import summarise, value_span
 from orchestrator.quality import Record, certify
-from orchestrator.quality.confidence import fit_confidence
+from orchestrator.quality.fitted.confidence import fit_confidence
 from orchestrator.records import Answer, Draft, Signal, Task, TokenLogprobs, Usage
 
 LOGPROBS = [f"{part}_{name}" for part in ("lp", "span") for name in LOGPROB_FEATURES]

@@ -33,8 +33,8 @@ from orchestrator.cascade.confidence import FittedConfidence  # noqa: E402 - the
 from orchestrator.cascade.signals.features import draft_features, features_from_json  # noqa: E402
 from orchestrator.config.feature_names import DRAFT_FEATURES, LOGPROB_FEATURES, TASK_FEATURES  # noqa: E402
 from orchestrator.quality import Record, certify  # noqa: E402
-from orchestrator.quality.confidence import FittedArtefact, fit_confidence  # noqa: E402
-from orchestrator.quality.reliability import auroc, calibration  # noqa: E402
+from orchestrator.quality.fitted.confidence import FittedArtefact, fit_confidence  # noqa: E402
+from orchestrator.quality.fitted.reliability import auroc, calibration  # noqa: E402
 from orchestrator.records import Signal  # noqa: E402
 from tests.drafts import draft_of, task_of  # noqa: E402
 from tests.labelled_drafts import drafts  # noqa: E402

@@ -1,4 +1,4 @@
-"""A confidence fitted by `orchestrator.quality.confidence` on some tasks of a pool, applied to others."""
+"""A confidence fitted by `orchestrator.quality.fitted.confidence` on some tasks of a pool, applied to others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pools import Floats, Item
 
 from orchestrator.cascade.confidence import FittedConfidence
-from orchestrator.quality.confidence import fit_confidence
+from orchestrator.quality.fitted.confidence import fit_confidence
 
 RAW = "score"
 

@@ -16,9 +16,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.quality.cases import Case
-from orchestrator.quality.replay import Move
-from orchestrator.quality.what_if import Figure, PolicyFigures, figures, unsupported
+from orchestrator.quality.what_if.cases import Case
+from orchestrator.quality.what_if.replay import Move
+from orchestrator.quality.what_if.what_if import Figure, PolicyFigures, figures, unsupported
 
 PRESENT = 0.5
 ASKED = (0.0, 0.2, 0.35, 0.65, 0.8)

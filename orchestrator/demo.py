@@ -112,7 +112,7 @@ def _tasks(path: Path, limit: int | None) -> Iterator[Task]:
 
 
 async def _calibrate(pipeline: Path, tasks: list[Task], out: Path, console: Console) -> None:
-    from orchestrator.quality.calibrate import calibrate
+    from orchestrator.quality.calibration.calibrate import calibrate
 
     console.print(f"[bold]1. Calibrate[/] on {len(tasks)} labelled lines: at most {MAX_REGRET:.0%} regret, "
                   f"with {CONFIDENCE:.0%} confidence")

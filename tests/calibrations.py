@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.models.logprobs import summarise
-from orchestrator.quality.calibrate import Calibration, calibrate
-from orchestrator.quality.evidence import Source
+from orchestrator.quality.calibration.calibrate import Calibration, calibrate
+from orchestrator.quality.calibration.evidence import Source
 from orchestrator.records import Answer, Request, Task, Usage
 from orchestrator.testing import ScriptedModel
 from tests.pipelines import user_text, write_pipeline

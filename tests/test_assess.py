@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.assess import Assessment, assess
-from orchestrator.quality.request_logs import BadLine, LoggedRequest, read_logs
-from orchestrator.quality.savings import Served, measure, ratio
+from orchestrator.quality.assessment.assess import Assessment, assess
+from orchestrator.quality.assessment.request_logs import BadLine, LoggedRequest, read_logs
+from orchestrator.quality.assessment.savings import Served, measure, ratio
 from orchestrator.records import Answer, Money, Request, Task
 from orchestrator.scaffold import starters
 from orchestrator.testing import ScriptedModel

@@ -19,7 +19,7 @@ from orchestrator.models import vllm_command
 from orchestrator.models.logprobs import summarise
 from orchestrator.outcome_file import OutcomeFile
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.calibrate import calibrate_from_labels
+from orchestrator.quality.calibration.calibrate import calibrate_from_labels
 from orchestrator.records import Answer, Mode, Request, Usage
 from orchestrator.task_file import read
 from orchestrator.testing import ScriptedModel

@@ -13,7 +13,7 @@ from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import ConfigError, InputError, RequestRefused
 from orchestrator.finance.report import build_report
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.calibrate import calibrate, calibrate_from_labels
+from orchestrator.quality.calibration.calibrate import calibrate, calibrate_from_labels
 from orchestrator.records import Answer, Money, Request, Task
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cli import run_command
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.spending import by_spending
+from orchestrator.quality.calibration.spending import by_spending
 from orchestrator.records import Money, Task
 from orchestrator.scaffold import starters
 from tests.calibrations import CERTIFIED, calibrated, drafter, labels, validator

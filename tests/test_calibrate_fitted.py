@@ -12,10 +12,10 @@ import pytest
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.evidence import Asked, Known, place_of
-from orchestrator.quality.fitting import split
-from orchestrator.quality.from_ledger import from_ledger
-from orchestrator.quality.tried import this_try, tried_on
+from orchestrator.quality.calibration.evidence import Asked, Known, place_of
+from orchestrator.quality.calibration.fitting import split
+from orchestrator.quality.calibration.from_ledger import from_ledger
+from orchestrator.quality.calibration.tried import this_try, tried_on
 from orchestrator.records import Answer, Request, Task
 from orchestrator.testing import ScriptedModel
 from tests.calibrations import CERTIFIED, FITTED, calibrated, labels, said, validator

@@ -13,9 +13,9 @@ import pytest
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import InputError, RequestRefused
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.from_ledger import from_ledger
-from orchestrator.quality.labels import from_labels, read_labels
-from orchestrator.quality.spending import Purse, by_spending
+from orchestrator.quality.calibration.from_ledger import from_ledger
+from orchestrator.quality.calibration.labels import from_labels, read_labels
+from orchestrator.quality.calibration.spending import Purse, by_spending
 from orchestrator.records import Answer, Money, Request, Task
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel

@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("numpy")
 
 from orchestrator.quality import Certificate, Record, certify
-from orchestrator.quality.known_coverage import _probability, known_coverage
-from orchestrator.quality.sample import Sample
-from orchestrator.quality.traffic import Traffic
+from orchestrator.quality.certification.known_coverage import _probability, known_coverage
+from orchestrator.quality.certification.sample import Sample
+from orchestrator.quality.certification.traffic import Traffic
 
 ALPHA, DELTA = 0.05, 0.10
 
@@ -141,7 +141,7 @@ def test_strides_find_the_same_end_as_one_test_after_the_other(seed: int) -> Non
 
 
 def one_by_one(records: list[Record], traffic: list[float], candidate: float) -> float:
-    from orchestrator.quality.known_coverage import _Walk
+    from orchestrator.quality.certification.known_coverage import _Walk
 
     walk = _Walk(Sample(records, "regret"), Traffic.of(traffic), 0.1, DELTA)
     step = max(i for i, s in enumerate(walk.steps) if s.level >= candidate)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.quality.confidence import fit_confidence, fit_gate
-from orchestrator.quality.cross_fit import Data
-from orchestrator.quality.feature_table import feature_table
+from orchestrator.quality.fitted.confidence import fit_confidence, fit_gate
+from orchestrator.quality.fitted.cross_fit import Data
+from orchestrator.quality.fitted.feature_table import feature_table
 from tests.labelled_drafts import drafts
 
 KNOWN = drafts(60, seed=1)
@@ -131,7 +131,7 @@ WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["sklearn"] = None
 from orchestrator.errors import ConfigError
-from orchestrator.quality.confidence import fit_confidence
+from orchestrator.quality.fitted.confidence import fit_confidence
 from tests.labelled_drafts import drafts
 known = drafts(40, seed=1)
 assert fit_confidence(known.features, known.right).is_raw

@@ -12,10 +12,10 @@ import pytest
 
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.config.confidence import read_confidence
-from orchestrator.quality.confidence import FittedArtefact, fit_confidence, fit_gate
-from orchestrator.quality.feature_table import feature_table
-from orchestrator.quality.fitted_models import fit_logistic, fit_trees
-from orchestrator.quality.reliability import auroc, brier
+from orchestrator.quality.fitted.confidence import FittedArtefact, fit_confidence, fit_gate
+from orchestrator.quality.fitted.feature_table import feature_table
+from orchestrator.quality.fitted.fitted_models import fit_logistic, fit_trees
+from orchestrator.quality.fitted.reliability import auroc, brier
 from tests.labelled_drafts import Drafts, drafts
 
 NEW = drafts(4000, seed=99)

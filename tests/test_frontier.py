@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.quality.cases import Case, always_draft
-from orchestrator.quality.cost_ratio import cost_ratio
-from orchestrator.quality.frontier import Frontier, frontier, upper_hull
-from orchestrator.quality.linear_costs import Costing, Need
-from orchestrator.quality.mean_shape import student_quantile
-from orchestrator.quality.picture import svg
-from orchestrator.quality.replay import ALWAYS_VALIDATE, Move
-from orchestrator.quality.simulate import Simulation
-from orchestrator.quality.what_if import figures, unsupported
+from orchestrator.quality.what_if.cases import Case, always_draft
+from orchestrator.quality.what_if.cost_ratio import cost_ratio
+from orchestrator.quality.what_if.frontier import Frontier, frontier, upper_hull
+from orchestrator.quality.what_if.linear_costs import Costing, Need
+from orchestrator.quality.what_if.mean_shape import student_quantile
+from orchestrator.quality.what_if.picture import svg
+from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, Move
+from orchestrator.quality.what_if.simulate import Simulation
+from orchestrator.quality.what_if.what_if import figures, unsupported
 
 ACCEPT, ESCALATE = Move(kind="accept", rule="otherwise"), Move(kind="escalate", rule="not_sure")
 

@@ -15,9 +15,9 @@ from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import Outage
 from orchestrator.models.logprobs import summarise
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality import recorded
-from orchestrator.quality.recorded import RecordedDraft, each_recorded, read_recorded
-from orchestrator.quality.stored_config import StoredStep
+from orchestrator.quality.history import recorded
+from orchestrator.quality.history.recorded import RecordedDraft, each_recorded, read_recorded
+from orchestrator.quality.history.stored_config import StoredStep
 from orchestrator.records import Answer, Request, Task, Usage
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel

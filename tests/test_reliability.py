@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.intervals import clopper_pearson
-from orchestrator.quality.fitted_models import fit_isotonic, fit_platt
-from orchestrator.quality.reliability import auroc, brier, calibration, diagram, log_losses
+from orchestrator.quality.fitted.fitted_models import fit_isotonic, fit_platt
+from orchestrator.quality.fitted.reliability import auroc, brier, calibration, diagram, log_losses
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0.0, 0.25, 1.0]), st.integers(1, 3)), max_size=25)
 

@@ -17,7 +17,7 @@ from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.models.logprobs import summarise
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.simulate import Simulation, simulate
+from orchestrator.quality.what_if.simulate import Simulation, simulate
 from orchestrator.records import Answer, Request, Task, Usage
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
@@ -211,8 +211,8 @@ async def test_content_that_is_gone_is_missed_only_by_rules_that_read_it(store: 
 async def test_content_is_read_page_by_page_in_either_database(
     opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.quality.recorded.PAGE", 7)
-    monkeypatch.setattr("orchestrator.quality.simulate.PAGE", 7)
+    monkeypatch.setattr("orchestrator.quality.history.recorded.PAGE", 7)
+    monkeypatch.setattr("orchestrator.quality.what_if.simulate.PAGE", 7)
     store, path = await opened(), recorded(tmp_path)
     await run(store, path, *(f"text {i}" for i in range(30)))
     found = await asked(store, path, {**ODD, "when": "size(task.input.text) == 6"}, UNSURE, LOOK)

@@ -14,7 +14,7 @@ from orchestrator.config.loader import load_pipeline
 from orchestrator.finance.records import Line, ReportQuery
 from orchestrator.finance.report import build_report
 from orchestrator.intervals import Interval, clopper_pearson
-from orchestrator.quality.recorded import RecordedDraft, read_recorded
+from orchestrator.quality.history.recorded import RecordedDraft, read_recorded
 from orchestrator.store.engine import Store
 
 MODES = ("draft_only", "validate_only", "cascade")

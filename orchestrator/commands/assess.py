@@ -43,7 +43,7 @@ def assess(
 
     from orchestrator.commands.bars import shown_bars
     from orchestrator.commands.output import print_json
-    from orchestrator.quality.assess import assess as assessed
+    from orchestrator.quality.assessment.assess import assess as assessed
 
     done = asyncio.run(assessed(
         pipeline, logs, sample=sample, max_regret=max_regret, confidence=confidence,

@@ -18,7 +18,7 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.quality.evidence import Source
+    from orchestrator.quality.calibration.evidence import Source
     from orchestrator.records import Money
 
 
@@ -71,7 +71,7 @@ def calibrate(
 
     from orchestrator.commands.bars import shown_bars
     from orchestrator.commands.output import print_json
-    from orchestrator.quality.calibrate import calibrate as calibrated
+    from orchestrator.quality.calibration.calibrate import calibrate as calibrated
 
     source = _source(labels, ledger, spend, tasks, validate=validate, yes=yes)
     done = asyncio.run(calibrated(
@@ -89,9 +89,9 @@ def _source(
     labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, *, validate: bool, yes: bool
 ) -> Source:
     from orchestrator.commands.output import note
-    from orchestrator.quality.from_ledger import from_ledger
-    from orchestrator.quality.labels import from_labels, read_labels
-    from orchestrator.quality.spending import by_spending
+    from orchestrator.quality.calibration.from_ledger import from_ledger
+    from orchestrator.quality.calibration.labels import from_labels, read_labels
+    from orchestrator.quality.calibration.spending import by_spending
 
     if (labels is not None) + ledger + (spend is not None) != 1:
         raise click.UsageError("give one source of records: --labels FILE, --ledger, or --spend SUM")

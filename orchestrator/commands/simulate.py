@@ -14,8 +14,8 @@ from orchestrator.commands.options import any_path, existing_file, json_option, 
 if TYPE_CHECKING:
     from orchestrator.config.loaded import LoadedPipeline
     from orchestrator.config.policy import AfterRule, BeforeRule, PolicyConfig
-    from orchestrator.quality.simulate import Simulation
-    from orchestrator.quality.what_if import Figure, PolicyFigures
+    from orchestrator.quality.what_if.simulate import Simulation
+    from orchestrator.quality.what_if.what_if import Figure, PolicyFigures
 
 HARDLY = 0.01
 """A lower end below this part of the figure says nothing."""
@@ -52,8 +52,8 @@ def simulate(
     from orchestrator.commands.output import note, print_json
     from orchestrator.config.loader import load_pipeline
     from orchestrator.finance.period import parse_period
-    from orchestrator.quality.picture import svg as picture
-    from orchestrator.quality.simulate import simulate as replay
+    from orchestrator.quality.what_if.picture import svg as picture
+    from orchestrator.quality.what_if.simulate import simulate as replay
 
     if threshold is not None and not math.isfinite(threshold):
         raise click.BadParameter(f"{threshold!r} is no threshold: write a number", param_hint="--threshold")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.quality.certification.thresholds import certify, records_needed
     from orchestrator.quality.records import Certificate, Record, Tested
-    from orchestrator.quality.thresholds import certify, records_needed
 
 __all__ = ["Certificate", "Record", "Tested", "certify", "records_needed"]
 
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(records, name)
     if name in ("certify", "records_needed"):
-        from orchestrator.quality import thresholds
+        from orchestrator.quality.certification import thresholds
 
         return getattr(thresholds, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""`orchestrator assess`: what a cascade would save on requests already answered. `assess.assess` is the way in."""

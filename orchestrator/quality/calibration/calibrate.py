@@ -1,0 +1,264 @@
+"""`orchestrator calibrate`: from records whose truth is known to a certificate that the pipeline then goes by.
+
+source -> records -> (fit a confidence on some) -> certify on the others -> files, or the reason why there are none
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config.fingerprint import gate_fingerprint, step_fingerprint
+from orchestrator.errors import ConfigError, InputError
+from orchestrator.quality.calibration.certificate_file import write_certificate
+from orchestrator.quality.calibration.drafting import marks_of
+from orchestrator.quality.calibration.evidence import (
+    Asked,
+    Bars,
+    Evidence,
+    Known,
+    Place,
+    Source,
+    Unlabelled,
+    as_records,
+    no_bars,
+    place_of,
+)
+from orchestrator.quality.calibration.fitting import Fit, fit
+from orchestrator.quality.calibration.guarantees import require
+from orchestrator.quality.calibration.labels import from_labels, label_tasks, read_labels
+from orchestrator.quality.calibration.tried import this_try, tried_on
+from orchestrator.quality.calibration.ways import Way, ways
+from orchestrator.quality.records import Certificate, Loss
+from orchestrator.records import Task
+
+if TYPE_CHECKING:
+    from orchestrator.config.loader import LoadedPipeline, LoadedStep
+    from orchestrator.models.client import ModelClient
+    from orchestrator.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A certificate and where it was written. `reached` of the `labelled` tasks came to the rule that compares the
+    confidence; the others were decided before it, and the certificate does not speak of them. `notes` are for the
+    screen; `fitted` is the fitted confidence's file, and `diagram` its picture. `ways` compares a gate with others."""
+
+    certificate: Certificate
+    path: Path
+    signal: str
+    labelled: int
+    reached: int
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    fitted: Path | None = None
+    diagram: Path | None = None
+    fit_words: str = ""
+    ways: tuple[Way, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What `calibrate` prints: figures first, the recommendation last."""
+        from orchestrator.quality.calibration.calibration_words import words
+
+        return words(self)
+
+
+async def calibrate(
+    pipeline: str | Path | LoadedPipeline, source: Source | Iterable[Task], *, max_regret: float,
+    confidence: float = 0.90, store: str | Store, loss: Loss = "regret", validate: bool = False, gate: bool = False,
+    step: str | None = None, attempt: int | None = None, fit_share: float = 0.4, traffic: bool = True, seed: int = 0,
+    concurrency: int = 64,
+    clients: Mapping[str, ModelClient] | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    bars: Bars = no_bars,
+) -> Calibration:
+    """Certify the threshold of a step (by default the last) on the records of `source`, and write its certificate.
+
+    `source` is one of `from_labels`, `from_ledger`, `by_spending`, or labelled tasks themselves. `validate` also has
+    the validator answer labelled tasks alone; otherwise it counts as right. With `gate` it is the step's gate that is
+    fitted and certified. Where a confidence is fitted, `fit_share` of the records is set apart for that. `traffic`:
+    recorded drafts of the same step, labelled or not, sharpen the test by the spread of their scores.
+
+    Drafts and validations are kept in `store`: an interrupted calibration goes on where it stopped. Raises InputError
+    where the records can't be used or are too few, ConfigError where the pipeline names no file to write.
+    """
+    from orchestrator.config.loader import load_pipeline
+
+    loaded = load_pipeline(pipeline) if isinstance(pipeline, str | Path) else pipeline
+    asked = Asked(
+        max_regret=max_regret, confidence=confidence, loss=loss, step=step, gate=gate, attempt=attempt,
+        fit_share=fit_share, traffic=traffic, seed=seed,
+    )
+    target = _target(loaded, asked)
+    found = source if callable(source) else _of_tasks(list(source), validate)
+    async with opened(store) as at:
+        place = Place(
+            loaded=loaded, step=target.step, store=at, asked=asked, marks=marks_of(loaded, target.step, asked),
+            clients=clients, concurrency=concurrency, now=now, bars=bars,
+        )
+        evidence = await found(place)
+    return _certified(place, target, evidence)
+
+
+async def calibrate_from_labels(
+    pipeline: str | Path | LoadedPipeline, labels: Path, *, validate: bool = False, **options: Any
+) -> Calibration:
+    """`calibrate` on the tasks of a file. Raises InputError naming the line that is no label."""
+    return await calibrate(pipeline, from_labels(lambda: read_labels(labels), validate=validate), **options)
+
+
+def _of_tasks(tasks: Sequence[Task], validate: bool) -> Source:
+    return from_labels(lambda: label_tasks(tasks), validate=validate)
+
+
+@contextlib.asynccontextmanager
+async def opened(store: str | Store) -> AsyncIterator[Store]:
+    """A store as it is, or the one at a URL, closed again."""
+    if not isinstance(store, str):
+        yield store
+        return
+    from orchestrator.store.engine import Store as Opened
+
+    at = await Opened.open(store)
+    try:
+        yield at
+    finally:
+        await at.aclose()
+
+
+# -- the certificate ---------------------------------------------------------------------------------------------------
+
+
+def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
+    asked, known = place.asked, evidence.known
+    if not known:
+        raise _none_reached(place, evidence)
+    fitted = fit(place, known, evidence.reference, target.artefact) if target.artefact is not None else None
+    certify_on = fitted.certify_on if fitted is not None else known
+    fingerprint = _fingerprint(place, fitted)
+    this = this_try(asked, certify_on, target.before, fingerprint)
+    require(len(certify_on), _what(fitted), asked, this.attempt)
+    certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
+    if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
+        fitted.write()
+    write_certificate(
+        target.certificate, certificate, place.loaded, place.step.config.id, signal=target.signal,
+        reference=evidence.reference, created=place.now(), fingerprint=fingerprint,
+        tried_on=tried_on(this, asked, certify_on), source=evidence.source,
+    )
+    return Calibration(
+        certificate=certificate, path=target.certificate, signal=target.signal, labelled=evidence.tasks,
+        reached=len(known), source=evidence.source, notes=(*evidence.notes, *said, *filter(None, [this.note])),
+        fitted=fitted.path if fitted else None, diagram=fitted.diagram if fitted else None,
+        fit_words=fitted.words if fitted else "",
+        ways=ways(place, certify_on, fitted, certificate) if asked.gate and fitted is not None else (),
+    )
+
+
+def _certify(
+    place: Place, known: Sequence[Known], fitted: Fit | None, evidence: Evidence, attempt: int
+) -> tuple[Certificate, tuple[str, ...]]:
+    """The certificate, and what is to be said of how it came about."""
+    from orchestrator.quality.certification.thresholds import certify
+
+    asked = place.asked
+    certified = partial(
+        certify, as_records(known, [_score(one, fitted) for one in known]), max_regret=asked.max_regret,
+        confidence=asked.confidence, loss=asked.loss, seed=asked.seed, reference=evidence.reference, attempt=attempt,
+        drafts_first=not asked.gate,
+    )
+    traffic = _traffic(place, fitted, evidence)
+    if not traffic:
+        return certified(), ()
+    try:
+        return certified(traffic=traffic), ()
+    except (ValueError, ImportError) as error:
+        return certified(), (f"recorded drafts without a label are left aside: {error}",)
+
+
+def _traffic(place: Place, fitted: Fit | None, evidence: Evidence) -> list[float]:
+    """Scores of the other tasks of the stream. Where some records were set apart to fit on, the same share of these
+    is: what is left is the whole stream of the records that are certified on."""
+    apart = place.asked.fit_share if fitted is not None else 0.0
+    kept = [one for one in evidence.traffic if place_of(f"fit {one.id}", place.asked.seed) >= apart]
+    scores = [_score(one, fitted) for one in kept]
+    return [math.nan if score is None else score for score in scores]
+
+
+def _score(one: Known | Unlabelled, fitted: Fit | None) -> float | None:
+    return one.score if fitted is None else fitted.score(one.features, one.meta)
+
+
+def _fingerprint(place: Place, fitted: Fit | None) -> Mapping[str, str]:
+    """What the certificate is made for, the fitted confidence that was just written included."""
+    step = place.step
+    if fitted is None:
+        return step_fingerprint(place.loaded, step)
+    if place.asked.gate:
+        return gate_fingerprint(place.loaded, replace(step, gate_artefact=fitted.artefact))
+    return step_fingerprint(place.loaded, replace(step, confidence_artefact=fitted.artefact))
+
+
+def _what(fitted: Fit | None) -> str:
+    return "records" if fitted is None else "records (the others were set apart to fit the confidence on)"
+
+
+def _none_reached(place: Place, evidence: Evidence) -> InputError:
+    step = place.step
+    why = "they were all decided by rules before it"
+    if step.gate_problem is not None:
+        why = f"the gate stops them: {step.gate_problem}"
+    return InputError(
+        f"none of the {evidence.tasks} tasks came to a rule of step {step.config.id!r} that compares the confidence: "
+        f"{why}", hint="calibrate the gate first (--gate)" if step.gate_problem else "look at the policy's rules",
+    )
+
+
+# -- what is to be written ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The files that a calibration writes, and the certificate that stands there now."""
+
+    step: LoadedStep
+    signal: str
+    certificate: Path
+    artefact: Path | None
+    before: Mapping[str, Any] | None
+
+
+def _target(loaded: LoadedPipeline, asked: Asked) -> Target:
+    step = loaded.steps[-1]
+    if asked.step is not None:
+        found = next((one for one in loaded.steps if one.config.id == asked.step), None)
+        if found is None:
+            names = ", ".join(one.config.id for one in loaded.steps)
+            raise ConfigError(f"there is no step {asked.step!r}: the pipeline has {names}", file=str(loaded.path))
+        step = found
+    if asked.gate:
+        if step.gate_certificate_path is None:
+            raise ConfigError(
+                f"step {step.config.id!r} names no certificate file for a gate", file=str(loaded.path), key="gate",
+                hint="gate: {fitted: confidence/NAME_gate.json, certificate: certificates/NAME_gate.json}",
+            )
+        return Target(
+            step=step, signal="gate", certificate=step.gate_certificate_path, artefact=step.gate_path,
+            before=step.gate_certificate,
+        )
+    confidence = step.config.confidence
+    if confidence is None or step.certificate_path is None:
+        raise ConfigError(
+            f"step {step.config.id!r} names no certificate file to write", file=str(loaded.path), key="confidence",
+            hint="confidence: {from: logprob.mean, certificate: certificates/NAME.json}",
+        )
+    return Target(
+        step=step, signal=confidence.signal, certificate=step.certificate_path, artefact=step.confidence_path,
+        before=step.certificate,
+    )

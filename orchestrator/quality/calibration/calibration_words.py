@@ -1,0 +1,63 @@
+"""What `calibrate` prints: figures first, the recommendation last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.quality.calibration.ways import Way
+from orchestrator.quality.records import Certificate
+
+if TYPE_CHECKING:
+    from orchestrator.quality.calibration.calibrate import Calibration
+
+
+def words(done: Calibration) -> str:
+    c = done.certificate
+    gate = done.signal == "gate"
+    compared = "the fitted confidence" if done.signal == "fitted" else done.signal
+    into = "drafts are for the gate to sort" if gate else f"of them reached a rule that compares {compared}"
+    lines = [f"{done.source}, {done.reached} {into}", *done.notes]
+    if done.fitted is not None:
+        lines += [*done.fit_words.splitlines(), f"written to {done.fitted}"]
+        lines += [f"reliability diagram: {done.diagram}"] if done.diagram is not None else []
+        lines.append(f"certified on {c.given} other records")
+    lines += _measured(c)
+    lines += [
+        f"{c.loss} if every draft were accepted: {c.base_loss:.1%}; to keep it within {c.max_regret:.1%} at least "
+        f"{c.least_escalation:.1%} must escalate",
+        _tested(c),
+        f"guarantee: {c.guarantee}",
+        f"written to {done.path}",
+        *(_way(way) for way in done.ways),
+    ]
+    if gate:
+        lines.append("other drafts come to the threshold behind the gate now, so its certificate lapses: calibrate it")
+    return "\n".join([*lines, f"recommendation: {c.recommendation.replace('_', ' ')} ({'; '.join(c.reasons)})"])
+
+
+def _measured(c: Certificate) -> list[str]:
+    lines = []
+    if c.draft_accuracy is not None:
+        lines.append(f"drafts right: {c.draft_accuracy:.1%}")
+        if c.draft_accuracy == 0.0:
+            lines.append("not one draft is right: are the labels in the form that `compare` reads?")
+    if c.validator_accuracy is not None:
+        lines.append(f"validator right: {c.validator_accuracy:.1%}")
+    else:
+        lines.append("validator not asked: it counts as right, so that the bound holds all the more")
+    return lines
+
+
+def _tested(c: Certificate) -> str:
+    if c.threshold is None:
+        return "threshold: none certified, every draft escalates"
+    return (
+        f"threshold {c.threshold:.6g}: accepts {c.accepted} of {c.n} ({c.coverage:.1%}), {c.regretted:g} of them "
+        f"lost; p = {c.p_value:.3g} against {c.delta:.3g}"
+    )
+
+
+def _way(way: Way) -> str:
+    cost = "unknown cost" if way.cost is None else f"{way.cost} a thousand tasks"
+    certified = "" if way.certified else ", nothing certified"
+    return f"{way.name}: {cost}, {way.validated:.1%} validated{certified}"

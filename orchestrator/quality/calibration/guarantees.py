@@ -1,0 +1,37 @@
+"""How many records a guarantee takes, and which guarantee so many records can reach."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.errors import InputError
+from orchestrator.quality.calibration.evidence import Asked
+
+
+def needed(asked: Asked, attempt: int = 0) -> int:
+    """Fewer records than this certify nothing, even without a single loss."""
+    from orchestrator.quality.certification.thresholds import records_needed
+
+    return records_needed(asked.max_regret, 1.0 - (1.0 - asked.confidence) * 2.0**-attempt)
+
+
+def best_guarantee(n: int, confidence: float) -> str:
+    """What n records without a single loss certify, in words: 1 - δ^(1/n)."""
+    if n <= 0:
+        return "nothing"
+    return f"{-math.expm1(math.log1p(-confidence) / n):.2%} regret at {confidence:.0%} confidence"
+
+
+def require(n: int, what: str, asked: Asked, attempt: int = 0) -> None:
+    """Raises InputError where `n` of `what` can't reach the guarantee: how many it takes, and what `n` could reach."""
+    takes = needed(asked, attempt)
+    if n >= takes:
+        return
+    reach = -math.expm1(n * math.log1p(-asked.max_regret))
+    said = f"{asked.max_regret:.4g} regret at {asked.confidence:.4g} confidence"
+    said += f", at try {attempt} on the same records" if attempt > 1 else ""
+    hint = (
+        f"bring {takes} or more (some hundreds more where drafts are wrong now and then). {n} could reach "
+        f"{best_guarantee(n, asked.confidence)}, or {asked.max_regret:.4g} at {reach:.0%} confidence, at best"
+    )
+    raise InputError(f"{n} {what} can't certify {said}: even without a loss it takes {takes}", hint=hint)

@@ -1,0 +1,1 @@
+"""What the ledger knows of drafts already made. `recorded.read_recorded` is the way in."""

@@ -1,0 +1,268 @@
+"""What the ledger knows of each draft: how it was measured, what was decided, and whether it was right.
+
+**A truth is used only with the probability it came to be seen with.** Feedback is left out: nobody knows with what
+probability a customer writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import Connection, Select, and_, select
+
+from orchestrator.config.fingerprint import differences, draft_fingerprint, step_fingerprint
+from orchestrator.config.loader import LoadedPipeline
+from orchestrator.quality.history.call_costs import NONE_ASKED, CallCosts, call_costs
+from orchestrator.quality.history.stored_config import StoredStep, stored_steps
+from orchestrator.records import Action, Money, Status
+from orchestrator.store.statements import table
+from orchestrator.store.tables import Config, OutcomeRow, SpotCheck, StepRow
+
+Truth = Literal["label", "proof", "spot_check", "validator"]
+CALIBRATION = "calibration"
+VALIDATED = frozenset({"approved", "repaired", "redone"})
+PAGE = 400
+"""Runs whose calls are looked up at once."""
+
+_config, _outcome, _step = table(Config), table(OutcomeRow), table(StepRow)
+_spot = table(SpotCheck)
+
+
+class Readable(Protocol):
+    """A store, as far as this reads it: `read()` is a context manager giving a SQLAlchemy connection."""
+
+    def read(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedDraft:
+    """One draft as the ledger knows it, at the last attempt. Money is in the currency of its calls.
+
+    `features` by name, None where a number was not to be had; empty where nothing was drafted. `action`, `rule`,
+    `confidence` and `threshold` are those recorded (where no draft was made, of a gate). `reached`: it came to the rule
+    that compares the confidence.
+
+    `propensity` is the probability with which the truth of this draft came to be seen: 1.0 labelled, proven, or sent to
+    the validator by no draw; that of the spot check where it was accepted; 0.0 where it could not be seen.
+    `draft_ok` None: not seen. `truth` says who said so. `validator_ok`: was the validator right (True where it is
+    itself the reference, None where that is not known).
+
+    `draft_cost` is that of all drafts and samples; `validator_cost` that of its verdict, or of its spot check;
+    `alone_cost` of the validator doing the task anew. None: unknown, or it was not asked. The `_bound`s are what was
+    reserved for drafts and verdict: the most they could have cost. `unanswered`: the probability with which a spot
+    check was drawn that could not be made, or gave no answer. `look` is the probability with which the validator came
+    to see the draft, and its cost to be known: `propensity` where the truth hangs on it.
+    """
+
+    run_id: str
+    tenant: str
+    step: str
+    ended_at: float
+    config_id: str
+    mode: str
+    tags: Mapping[str, Any]
+    features: Mapping[str, float | None]
+    confidence: float | None
+    threshold: float | None
+    certified: bool
+    action: Action | None
+    rule: str | None
+    status: Status
+    attempts: int
+    reached: bool
+    propensity: float
+    draft_ok: bool | None
+    truth: Truth | None
+    validator_ok: bool | None
+    draft_cost: Money | None
+    validator_cost: Money | None
+    alone_cost: Money | None = None
+    draft_bound: Money | None = None
+    validator_bound: Money | None = None
+    unanswered: float | None = None
+    look: float = 0.0
+    from_cache: bool
+
+
+async def read_recorded(
+    store: Readable, loaded: LoadedPipeline, step_id: str, *, since: float | None = None, until: float | None = None,
+    matching: bool = True, include_calibration: bool = False,
+) -> list[RecordedDraft]:
+    """The drafts of one step in runs that ended in [since, until), in order of their end (epoch seconds).
+
+    `matching`: only runs whose drafts were made as today's are: their stored fingerprint equals that of `loaded` save
+    the confidence source. Raises ValueError for a step that the pipeline does not have.
+    """
+    def read() -> list[RecordedDraft]:
+        with store.read() as connection:
+            found = each_recorded(
+                connection, loaded, step_id, since=since, until=until, matching=matching,
+                include_calibration=include_calibration,
+            )
+            return [one for one in found if one.features]
+
+    return await asyncio.to_thread(read)
+
+
+def each_recorded(
+    connection: Connection, loaded: LoadedPipeline, step_id: str, *, since: float | None = None,
+    until: float | None = None, matching: bool = True, include_calibration: bool = False,
+) -> Iterator[RecordedDraft]:
+    """The same, one by one, with the runs in which the step drafted nothing. Holds a page of rows at a time."""
+    known = _known_steps(connection, loaded, step_id, matching, include_calibration)
+    if not known:
+        return
+    rows = connection.execution_options(yield_per=PAGE).execute(
+        _drafts(loaded.config.pipeline, step_id, sorted(known), since, until)
+    )
+    for page in rows.partitions():
+        costs = call_costs(connection, step_id, [row.run_id for row in page])
+        for row in page:
+            yield _recorded(row, known[row.config_id], costs.get(row.run_id, NONE_ASKED))
+
+
+# -- which rows --------------------------------------------------------------------------------------------------------
+
+
+def _known_steps(
+    connection: Connection, loaded: LoadedPipeline, step_id: str, matching: bool, include_calibration: bool
+) -> dict[str, StoredStep]:
+    """The configurations whose runs are wanted, by id."""
+    today = next((one for one in loaded.steps if one.config.id == step_id), None)
+    if today is None:
+        names = ", ".join(repr(one.config.id) for one in loaded.steps)
+        raise ValueError(f"pipeline {loaded.config.pipeline!r} has no step {step_id!r}: it has {names}")
+    c = _config.c
+    wanted = select(c.config_id, c.mode, c.body_json).where(c.pipeline == loaded.config.pipeline)
+    if not include_calibration:
+        wanted = wanted.where(c.mode != CALIBRATION)
+    made = draft_fingerprint(step_fingerprint(loaded, today))
+    rows = [(row.config_id, row.mode, row.body_json) for row in connection.execute(wanted)]
+    return {one.config_id: one for one in stored_steps(rows, step_id) if not matching or _is_made_like(made, one)}
+
+
+def _is_made_like(made: Mapping[str, str], step: StoredStep) -> bool:
+    return step.fingerprint is not None and not differences(made, draft_fingerprint(step.fingerprint))
+
+
+def _drafts(
+    pipeline: str, step_id: str, config_ids: Sequence[str], since: float | None, until: float | None
+) -> Select[Any]:
+    """In the order of an index that the reports use as well."""
+    o, s, k = _outcome.c, _step.c, _spot.c
+    wanted = (
+        select(
+            o.run_id, o.tenant, o.ended_at, o.config_id, o.success, o.success_source, o.tags_json, s.status, s.action,
+            s.rule, s.confidence, s.threshold, s.certified, s.propensity, s.verdict, s.draft_ok, s.attempts,
+            s.from_cache, s.features_json, k.state.label("look"), k.draft_ok.label("look_ok"),
+        )
+        .select_from(
+            _outcome.join(_step, and_(s.run_id == o.run_id, s.step == step_id))
+            .outerjoin(_spot, and_(k.run_id == o.run_id, k.step == step_id))
+        )
+        .where(o.pipeline == pipeline, o.config_id.in_(config_ids))
+    )
+    if since is not None:
+        wanted = wanted.where(o.ended_at >= since)
+    if until is not None:
+        wanted = wanted.where(o.ended_at < until)
+    return wanted.order_by(o.ended_at, o.run_id)
+
+
+# -- one row -----------------------------------------------------------------------------------------------------------
+
+
+def _recorded(row: Any, step: StoredStep, costs: CallCosts) -> RecordedDraft:
+    features = _features(row.features_json, step)
+    drafted = bool(features)
+    draft_ok, truth = _truth(row, step, features, costs) if drafted else (None, None)
+    look = _look(row, step, costs) if drafted else 0.0
+    return RecordedDraft(
+        run_id=row.run_id, tenant=row.tenant, step=step.id, ended_at=row.ended_at, config_id=row.config_id,
+        mode=step.mode, tags=json.loads(row.tags_json), features=features, confidence=row.confidence,
+        threshold=row.threshold, certified=bool(row.certified), action=row.action, rule=row.rule, status=row.status,
+        attempts=row.attempts, reached=drafted and step.reached(row.rule),
+        propensity=1.0 if truth in ("label", "proof") else look, look=look, draft_ok=draft_ok, truth=truth,
+        validator_ok=_validator_ok(row, truth, draft_ok), draft_cost=costs.of("draft", "sample"),
+        validator_cost=costs.of("judge", "repair", "redo") or costs.of("spot_check"),
+        alone_cost=_alone(costs), draft_bound=costs.bound("draft", "sample"),
+        validator_bound=costs.bound("judge", "repair", "redo") or costs.bound("spot_check"),
+        unanswered=row.propensity if truth is None and _is_unanswered(row) else None, from_cache=bool(row.from_cache),
+    )
+
+
+def _features(kept: str, step: StoredStep) -> dict[str, float | None]:
+    """Before their names stood in the configuration, they stood beside each number."""
+    found = json.loads(kept)
+    if isinstance(found, dict):
+        return found
+    return dict(zip(step.features or (), found, strict=False)) if found else {}
+
+
+def _truth(
+    row: Any, step: StoredStep, features: Mapping[str, float | None], costs: CallCosts
+) -> tuple[bool | None, Truth | None]:
+    """Was the draft right, by the best word there is: a label, a proof, a spot check, the validator."""
+    if row.draft_ok is not None and step.is_last and _is_labelled(row):
+        return bool(row.draft_ok), "label"
+    if step.is_last and step.proofs:
+        return all(features.get(f"{name}.ok") == 1.0 for name in step.proofs), "proof"
+    if row.look == "done" and row.look_ok is not None:
+        return bool(row.look_ok), "spot_check"
+    if row.draft_ok is not None:
+        return bool(row.draft_ok), "validator"
+    if _is_rejected(row, costs):
+        return False, "validator"
+    return None, None
+
+
+def _is_labelled(row: Any) -> bool:
+    """Where the task had a label, `draft_ok` is by it, whatever the validator said."""
+    if row.success_source == "label" or row.status not in VALIDATED:
+        return True
+    approved: bool = row.status == "approved"
+    return bool(row.draft_ok) != approved
+
+
+def _look(row: Any, step: StoredStep, costs: CallCosts) -> float:
+    """The chance with which the validator came to see the draft; 0.0 where it was to, and did not."""
+    accepted = row.status == "accepted"
+    validated = row.status in VALIDATED and row.draft_ok is not None
+    if _is_unanswered(row) or not (accepted or validated or _is_rejected(row, costs)):
+        return 0.0
+    return step.chance_of_a_look(
+        row.run_id, row.rule, row.propensity, row.confidence, row.threshold, escalated=not accepted
+    )
+
+
+def _is_rejected(row: Any, costs: CallCosts) -> bool:
+    return row.rule == "rejected" and costs.asked("judge", "repair")
+
+
+def _is_unanswered(row: Any) -> bool:
+    return row.look in ("unanswered", "forbidden") or (row.look == "done" and row.look_ok is None)
+
+
+def _validator_ok(row: Any, truth: Truth | None, draft_ok: bool | None) -> bool | None:
+    """Where the validator's word is the reference, it is right. Where it is not, its own answer was compared with the
+    reference; what a spot check found tells as much of a draft that is right, and of one that is wrong only where
+    the two agree."""
+    if truth in ("validator", "spot_check"):
+        return True
+    if truth is None:
+        return None
+    if row.status in VALIDATED:
+        return bool(row.success) if row.success_source == truth else None
+    if row.look == "done" and row.look_ok is not None and (row.look_ok or draft_ok):
+        return bool(row.look_ok) == bool(draft_ok)
+    return None
+
+
+def _alone(costs: CallCosts) -> Money | None:
+    """A task done anew after a verdict is no measure: those are the hard ones."""
+    anew = None if costs.asked("judge", "repair") else costs.of("redo")
+    return anew or costs.of("spot_check") or costs.of("baseline")

@@ -1,0 +1,285 @@
+"""The mean cost of a task where some of its parts were never billed: double sampling within cells.
+
+A part that is needed and was not seen counts as the mean of those seen in its cell (same chance of being seen, same
+move). The interval is normal with Student's quantile on the estimate's influence values (Cochran, Sampling Techniques,
+1977, chapter 12; degrees of freedom by Satterthwaite 1946). Where these are heavy-tailed or few, two bounds that need
+only the most that was ever reserved take its place, and both must hold: a box of bounded means, one a cell, and the
+empirical Bernstein bound of the influence values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.intervals import Interval, bounded_mean
+from orchestrator.quality.what_if.cases import Case
+from orchestrator.quality.what_if.mean_shape import Shape, bernstein, shape_of, skewed_limits
+
+FEW, SKEWED, MATTERS = 10, 8.0, 0.02
+"""How many seen a mean needs to stand for others: FEW, and SKEWED x skewness squared; if it makes up MATTERS of all."""
+KINDS = ("draft", "verdict", "alone")
+NOT_RESERVED = "no interval: what was reserved is not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How much of each part a policy buys for one task: 1 of what it surely asks for, else the probability."""
+
+    draft: float = 0.0
+    verdict: float = 0.0
+    alone: float = 0.0
+
+
+@dataclass(slots=True)
+class Pool:
+    """Those of a cell that need one part: `seen` of them with known cost; `owed` is how much the others need.
+    `by_chance`: nothing but a draw tells the seen from the others."""
+
+    by_chance: bool = True
+    seen: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    owed: float = 0.0
+    unseen: int = 0
+
+    def add(self, cost: float | None, share: float) -> None:
+        if cost is None:
+            self.owed, self.unseen = self.owed + share, self.unseen + 1
+        else:
+            self.seen, self.total, self.squares = self.seen + 1, self.total + cost, self.squares + cost * cost
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.seen
+
+    @property
+    def weight(self) -> float:
+        """How much of what was not seen each that was seen stands for."""
+        return self.owed / self.seen if self.seen else 0.0
+
+    @property
+    def variance(self) -> float:
+        if self.seen < 2:
+            return 0.0
+        found = (self.squares - self.seen * self.mean**2) / (self.seen - 1)
+        return found if found > 1e-12 * self.mean**2 else 0.0
+
+
+@dataclass
+class _Part:
+    """One kind of call over all tasks: what each needs of it and paid for it, pooled by cell. `common` is over all of
+    known cost: cells in which fewer than two were seen borrow their estimate from it. Where that was by chance, they
+    were to be seen, and the interval goes by what they themselves show."""
+
+    kind: str
+    shares: list[float]
+    costs: list[int | None]
+    pools: dict[Hashable, Pool]
+    common: Pool
+    bound: float | None
+
+    def source(self, pool: Pool) -> Pool:
+        return self.common if pool.owed and pool.seen < 2 else pool
+
+    @cached_property
+    def enough(self) -> float:
+        """How many a mean needs that stands for others: by the skewness of all that were seen, since of a few it does
+        not show."""
+        seen = [float(cost) for cost in self.costs if cost is not None]
+        return max(FEW, SKEWED * shape_of(seen).skewness ** 2) if seen else FEW
+
+    @property
+    def owing(self) -> list[tuple[Pool, Pool]]:
+        """Pools from which something is missing, with those it is estimated from."""
+        return [(pool, self.source(pool)) for pool in self.pools.values() if pool.owed]
+
+    @property
+    def sources(self) -> list[Pool]:
+        return list({id(source): source for _, source in self.owing}.values())
+
+    @property
+    def witnesses(self) -> list[tuple[Pool, Pool]]:
+        """Pools from which something is missing, with those that say how sure the estimate is."""
+        return [(pool, pool if pool.by_chance else source) for pool, source in self.owing]
+
+
+class Costing:
+    """The mean cost of what `needs` ask for, one a case. `cells` part the cases into groups of one chance of a look
+    each, of which `chance_of` tells it. Costs are in billionths."""
+
+    def __init__(
+        self, cases: Sequence[Case], needs: Sequence[Need], cells: Sequence[Hashable],
+        chance_of: Mapping[Hashable, float], confidence: float,
+    ) -> None:
+        self._cells, self._confidence = cells, confidence
+        judged = any(case.verdict is not None for case in cases)
+        by_chance = {kind: {cell: _by_chance(kind, chance, judged) for cell, chance in chance_of.items()}
+                     for kind in KINDS}
+        found = [_part(kind, cases, [getattr(need, kind) for need in needs], cells, by_chance[kind]) for kind in KINDS]
+        self._parts = [part for part in found if part is not None]
+
+    @cached_property
+    def missing(self) -> str:
+        """Why there is no estimate at all."""
+        wanting = [part.kind for part in self._parts if any(not source.seen for source in part.sources)]
+        return f"no {'draft' if wanting == ['draft'] else 'validation'} has a known cost" if wanting else ""
+
+    @cached_property
+    def value(self) -> float | None:
+        return None if self.missing else self.shape.mean
+
+    @cached_property
+    def shape(self) -> Shape:
+        return shape_of(self.values)
+
+    @property
+    def extrapolated(self) -> int:
+        """Calls whose cost is taken from tasks that came to be validated otherwise."""
+        return sum(pool.unseen for part in self._parts for pool, source in part.owing if source is not pool)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        if self.value is None:
+            return None
+        if self.is_rough:
+            box = self.box
+            if box is None or self.borrows:
+                return box
+            return bernstein(self.shape, self.reach or 0.0, self._confidence, box)
+        errors = skewed_limits(self.shape.skew, self.freedom, self._confidence)
+        low, high = (self.value + self.shape.error * end for end in (errors.low, errors.high))
+        return Interval(max(0.0, low), high)
+
+    @cached_property
+    def values(self) -> list[float]:
+        """Influence values: each task's cost, what was not seen at its mean, and for each that was seen its share in
+        the means that stand for others."""
+        values = [0.0] * len(self._cells)
+        for part in self._parts:
+            lent = part.common.weight
+            for i, (share, cost, cell) in enumerate(zip(part.shares, part.costs, self._cells, strict=True)):
+                if share:
+                    pool = part.pools[cell]
+                    source = part.source(pool)
+                    if cost is None:
+                        values[i] += share * source.mean
+                    else:
+                        values[i] += share * cost
+                        if pool.owed and source is pool:
+                            values[i] += pool.weight * (cost - pool.mean)
+                if lent and cost is not None:
+                    values[i] += lent * (cost - part.common.mean)
+        return values
+
+    @cached_property
+    def few(self) -> int | None:
+        """How many calls were seen that a good part of the estimate rests on, where that is too few."""
+        matters = MATTERS * self.shape.mean * self.shape.n
+        found = [witness.seen for part in self._parts for pool, witness in part.witnesses
+                 if witness.seen < part.enough and pool.owed * part.source(pool).mean > matters]
+        return min(found, default=None)
+
+    @property
+    def borrows(self) -> bool:
+        """Is the estimate of a cell, that was to be seen and was not, another's?"""
+        return any(pool.by_chance and source is not pool for part in self._parts for pool, source in part.owing)
+
+    @property
+    def note(self) -> str:
+        if self.missing or self.few is None:
+            return self.missing
+        return f"rests on {self.few} calls of known cost that stand for others"
+
+    @cached_property
+    def is_rough(self) -> bool:
+        """Is a normal interval out of the question?"""
+        return self.few is not None or self.shape.n < 2 or self.shape.is_heavy_tailed
+
+    @cached_property
+    def freedom(self) -> float:
+        n, whole = self.shape.n, self.shape.error**2
+        drawn = [
+            ((s.owed / n) ** 2 * s.variance / s.seen, s.seen - 1) for part in self._parts for s in part.sources
+            if s.seen > 1
+        ]
+        rest = max(whole - sum(part for part, _ in drawn), 0.0)
+        below = sum(part**2 / nu for part, nu in [*drawn, (rest, n - 1)])
+        return whole**2 / below if below > 0.0 else float(n - 1)
+
+    @property
+    def reach(self) -> float | None:
+        """The most by which two influence values can differ; None where nothing is known of what was reserved."""
+        reach = 0.0
+        for part in self._parts:
+            if part.bound is None:
+                return None
+            reach += part.bound * (1.0 + max((source.weight for source in part.sources), default=0.0))
+        return reach
+
+    @cached_property
+    def box(self) -> Interval | None:
+        """Mean of what was seen throughout, and for every other cell its weight times its mean: each a bounded mean at
+        its part of a quarter of the error (two boxes make a ratio, and the Bernstein bound takes the other half)."""
+        known = [0.0] * len(self._cells)
+        owing: list[tuple[_Part, Pool, list[float]]] = []
+        upper = 0.0
+        for part in self._parts:
+            if part.bound is None:
+                return None
+            shares: dict[int, list[float]] = {id(pool): [] for pool, _ in part.owing}
+            for i, (share, cost, cell) in enumerate(zip(part.shares, part.costs, self._cells, strict=True)):
+                if share and (held := shares.get(id(part.pools[cell]))) is not None:
+                    held.append(share)
+                elif share:
+                    known[i] += share * float(cost or 0)
+            owing += [(part, witness, shares[id(pool)]) for pool, witness in part.witnesses]
+            upper += part.bound
+        each, n = 1.0 - (1.0 - self._confidence) / 4.0 / (1 + 2 * len(owing)), len(known)
+        found = _bounded(n, math.fsum(known), math.fsum(x * x for x in known), upper, each)
+        low, high = found.low, found.high
+        for part, witness, held in owing:
+            weight = _bounded(n, math.fsum(held), math.fsum(x * x for x in held), 1.0, each)
+            mean = _bounded(witness.seen, witness.total, witness.squares, part.bound or 0.0, each)
+            low, high = low + weight.low * mean.low, high + weight.high * mean.high
+        return Interval(low, high)
+
+
+def _by_chance(kind: str, chance: float, judged: bool) -> bool:
+    """Could the cost of such a call be seen there at all? A verdict's where all were escalated; that of a task done
+    anew, where the step judges or repairs, in spot checks alone."""
+    if kind == "verdict":
+        return chance == 1.0
+    return kind == "draft" or (0.0 < chance < 1.0 if judged else chance > 0.0)
+
+
+def _part(
+    kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence[Hashable],
+    by_chance: Mapping[Hashable, bool],
+) -> _Part | None:
+    if not any(shares):
+        return None
+    costs: list[int | None] = [getattr(case, kind) for case in cases]
+    pools: dict[Hashable, Pool] = {}
+    for share, cost, cell in zip(shares, costs, cells, strict=True):
+        if share:
+            pools.setdefault(cell, Pool(by_chance[cell])).add(cost, share)
+    common, borrowed = Pool(), sum(p.owed for p in pools.values() if p.owed and p.seen < 2)
+    if borrowed:
+        for cost in costs:
+            if cost is not None:
+                common.add(cost, 1.0)
+        common.owed = borrowed
+    bounds = [b for c in cases if (b := c.draft_bound if kind == "draft" else c.validator_bound) is not None]
+    most = max([*bounds, *(cost for cost in costs if cost is not None)]) if bounds else None  # some cost more than that
+    return _Part(kind, shares, costs, pools, common, most)
+
+
+def _bounded(n: int, total: float, squares: float, upper: float, confidence: float) -> Interval:
+    if n == 0:
+        return Interval(0.0, upper)
+    mean = total / n
+    variance = max(0.0, squares - n * mean**2) / max(1, n - 1)
+    return bounded_mean(n, mean, variance, max(upper, mean), confidence)

@@ -1,0 +1,142 @@
+"""A recorded draft as rules saw it, rebuilt from the numbers and the content that are still kept.
+
+**What is not kept is missed, not guessed**: `NotKept` stands in its place, and remembers that it was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.config.feature_names import LOGPROB_FEATURES
+from orchestrator.quality.history.recorded import VALIDATED, RecordedDraft
+from orchestrator.records import Json, Signal
+
+SHOWN_AS = {"q0": "min"}
+"""What a signal's value calls a number that is kept under another name."""
+_LOGPROB_VALUE = tuple(name for name in LOGPROB_FEATURES if name not in ("n", "total"))
+
+
+class NotKept(Mapping[str, Any]):
+    """Stands where something was. Whoever looks into it leaves its name in `missed`."""
+
+    def __init__(self, name: str, missed: set[str]) -> None:
+        self._name, self._missed = name, missed
+
+    def __getitem__(self, key: str) -> Any:
+        self._missed.add(self._name)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._missed.add(self._name)
+        return iter(())
+
+    def __len__(self) -> int:
+        self._missed.add(self._name)
+        return 0
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftShape:
+    """What of a step decides how its drafts are rebuilt. `kinds` are (name, kind) of its signals; `required` those
+    without which nothing is accepted; `structured`: it has an output schema; `text` that schema allows plain text;
+    `alone`: the pipeline has no other step."""
+
+    step: str
+    kinds: tuple[tuple[str, str], ...]
+    required: frozenset[str]
+    structured: bool
+    text: bool
+    alone: bool
+
+    @property
+    def value_kind(self) -> str:
+        return "value" if self.alone else f"value:{self.step}"
+
+
+def task_of(contents: Mapping[str, Json], missed: set[str]) -> Mapping[str, Any]:
+    """{input, meta} as rules saw them."""
+    said = contents.get("task")
+    if said is None:
+        return NotKept("the task's content", missed)
+    return {"input": said["input"], "meta": said["meta"]}
+
+
+def steps_of(contents: Mapping[str, Json], step: str, missed: set[str]) -> Mapping[str, Any]:
+    """The values of other steps, by id."""
+    found: dict[str, Any] = {}
+    for kind, value in contents.items():
+        other = kind.removeprefix("value:")
+        if other not in (kind, step):
+            found[other] = {
+                "value": value, "status": NotKept(f"the status of step {other!r}", missed), "skipped": False,
+            }
+    return found or NotKept("the values of other steps", missed)
+
+
+def signals_of(draft: RecordedDraft, shape: DraftShape, missed: set[str]) -> dict[str, Signal]:
+    """Each signal with what is known of it: whether it was ok, and its value where that is a number."""
+    found = {}
+    for name, kind in shape.kinds:
+        ok = draft.features.get(f"{name}.ok")
+        if ok is None:
+            missed.add(f"whether signal {name!r} was ok")
+        found[name] = Signal(
+            name=name, value=_value(draft.features, name, kind, missed), ok=ok == 1.0,
+            reason=NotKept(f"the reason of signal {name!r}", missed),  # type: ignore[arg-type]  # stands for a text
+            required=name in shape.required,
+        )
+    return found
+
+
+def confidence_at(draft: RecordedDraft, path: str, shape: DraftShape, missed: set[str]) -> float | None:
+    """The number at a path like `logprob.span.min`: as it was recorded where it is the same one, else as it is kept,
+    with five digits."""
+    name, _, rest = path.partition(".")
+    kind = dict(shape.kinds).get(name)
+    feature = _feature(rest) if kind == "logprob" else name if not rest else None
+    if feature is None or feature not in draft.features:
+        missed.add(f"the number {path!r}")
+        return None
+    kept = draft.features[feature]
+    exact = draft.confidence
+    return exact if exact is not None and kept is not None and float(f"{exact:.5g}") == kept else kept
+
+
+def draft_of(
+    draft: RecordedDraft, shape: DraftShape, contents: Mapping[str, Json], missed: set[str]
+) -> tuple[Json, bool]:
+    """(value, parsed). What was served unchecked was the draft; of what was repaired, the draft is kept beside it."""
+    kind = f"draft:{shape.step}"
+    if kind not in contents and draft.status == "accepted":
+        kind = shape.value_kind
+    gone = NotKept("the draft's content", missed)
+    if draft.features.get("schema.ok") == 1.0 or not shape.structured:
+        return contents.get(kind, gone), bool(draft.features.get("chars"))
+    if kind not in contents:
+        return gone, draft.status in ("accepted", *VALIDATED)
+    parsed = shape.text or not isinstance(contents[kind], str)
+    return (contents[kind] if parsed else None), parsed
+
+
+def _value(features: Mapping[str, float | None], name: str, kind: str, missed: set[str]) -> Json:
+    if kind == "logprob":
+        whole = _numbers(features, "lp")
+        return None if whole is None else {**whole, "span": _numbers(features, "span")}
+    number = features.get(name)
+    return NotKept(f"the value of signal {name!r}", missed) if number is None else number
+
+
+def _numbers(features: Mapping[str, float | None], prefix: str) -> dict[str, float | None] | None:
+    if features.get(f"{prefix}_n") is None:
+        return None
+    return {SHOWN_AS.get(name, name): features.get(f"{prefix}_{name}") for name in _LOGPROB_VALUE}
+
+
+def _feature(part: str) -> str:
+    prefix, name = ("span", part.removeprefix("span.")) if part.startswith("span.") else ("lp", part)
+    return f"{prefix}_{next((kept for kept, shown in SHOWN_AS.items() if shown == name), name)}"
