@@ -233,3 +233,13 @@ def test_what_was_tried_on_is_kept_without_its_ids() -> None:
     assert "customer" not in json.dumps(kept)
     before = {"tried_on": kept, "fingerprint": fingerprint}
     assert this_try(asked, known[40:], before, fingerprint).overlap == 10
+
+
+async def test_the_same_records_come_to_the_same_fit_whoever_answered_first(tmp_path: Path) -> None:
+    found = []
+    for name, tasks in (("a", tasks_of(300)), ("b", tasks_of(300)[::-1])):
+        done = await calibrated(tmp_path / name, tasks, step_config=FITTED, clients=clients())
+        assert done.fitted is not None
+        artefact = json.loads(done.fitted.read_text())
+        found.append((artefact["model"], artefact["measured"], done.certificate))
+    assert found[0] == found[1]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.quality.what_if.what_if import Figure, PolicyFigures
 
 HARDLY = 0.01
-"""A lower end below this part of the figure says nothing."""
+"""An end of the interval says nothing where it is less than this part of the figure, or the figure of it."""
 COLUMNS = ("accepted", "escalated", "to a person", "right", "per 1,000 tasks", "over always validating")
 
 
@@ -138,6 +138,8 @@ def _with_interval(figure: Figure, shown: Callable[[float], str]) -> str:
         return figure.note or "unknown"
     if figure.low is None or figure.high is None:
         return f"{shown(figure.value)} ({figure.note or 'no interval'})"
+    if figure.low < HARDLY * figure.value < HARDLY**2 * figure.high:
+        return f"{shown(figure.value)} (hardly known)"
     if figure.low < HARDLY * figure.value:
         return f"{shown(figure.value)} (at most {shown(figure.high)})"
     return f"{shown(figure.value)} ({shown(figure.low)} to {shown(figure.high)})"

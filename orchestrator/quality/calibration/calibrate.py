@@ -27,6 +27,7 @@ from orchestrator.quality.calibration.evidence import (
     Source,
     Unlabelled,
     as_records,
+    in_order,
     no_bars,
     place_of,
 )
@@ -103,7 +104,7 @@ async def calibrate(
             clients=clients, concurrency=concurrency, now=now, bars=bars,
         )
         evidence = await found(place)
-    return _certified(place, target, evidence)
+    return _certified(place, target, replace(evidence, known=in_order(evidence.known)))
 
 
 async def calibrate_from_labels(

@@ -21,6 +21,8 @@ def words(done: Calibration) -> str:
         lines += [*done.fit_words.splitlines(), f"written to {done.fitted}"]
         lines += [f"reliability diagram: {done.diagram}"] if done.diagram is not None else []
         lines.append(f"certified on {c.given} other records")
+    if c.traffic:
+        lines.append(f"{c.traffic} drafts without a label tell how confidences are spread, which sharpens the test")
     lines += _measured(c)
     lines += [
         f"{c.loss} if every draft were accepted: {c.base_loss:.1%}; to keep it within {c.max_regret:.1%} at least "

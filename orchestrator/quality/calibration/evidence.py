@@ -136,6 +136,12 @@ def as_records(known: Sequence[Known], scores: Sequence[float | None]) -> list[R
     ]
 
 
+def in_order(known: Sequence[Known]) -> tuple[Known, ...]:
+    """By their ids, not by who answered first: folds and thinning go by place, and the same records must come to the
+    same fit and the same threshold each time."""
+    return tuple(sorted(known, key=lambda one: one.id))
+
+
 def place_of(record_id: str, seed: int) -> float:
     """Where a record stands in [0, 1), the same in every calibration of this seed: splits by it are stable."""
     digest = hashlib.blake2b(f"{seed}\0{record_id}".encode(), digest_size=8).digest()

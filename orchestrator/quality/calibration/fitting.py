@@ -12,7 +12,15 @@ from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.config.fingerprint import draft_fingerprint, step_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.certificate_file import write_json, write_text
-from orchestrator.quality.calibration.evidence import Asked, Features, Known, Place, Reference, place_of
+from orchestrator.quality.calibration.evidence import (
+    Asked,
+    Features,
+    Known,
+    Place,
+    Reference,
+    in_order,
+    place_of,
+)
 from orchestrator.quality.calibration.tried import digests, packed, unpacked
 from orchestrator.records import Json
 
@@ -44,6 +52,8 @@ class Fit:
         write_json(self.path, self.artefact, "fitted confidence")
         if self.diagram is not None:
             write_text(self.diagram, self.picture, "diagram")
+        else:
+            self.path.with_suffix(".svg").unlink(missing_ok=True)  # the picture of another fit
 
     def score(self, features: Features, meta: Mapping[str, Json]) -> float | None:
         return FittedConfidence(self.artefact).of(features, meta)
@@ -81,6 +91,7 @@ def fitted_on(place: Place, to_fit: Sequence[Known]) -> FittedArtefact:
     """A confidence (or, where that is asked for, a gate) fitted on these records. Nothing is written."""
     from orchestrator.quality.fitted.confidence import fit_confidence, fit_gate
 
+    to_fit = in_order(to_fit)
     features = [one.features for one in to_fit]
     right = [one.draft_ok for one in to_fit]
     tags = [

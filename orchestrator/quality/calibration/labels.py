@@ -56,7 +56,7 @@ def read_labels(path: Path) -> list[Label]:
 
 def label_tasks(tasks: Iterable[Task]) -> list[Label]:
     """Labels of tasks that are at hand. Raises InputError where one has no `expected`."""
-    return [_of_task(task, f"task {task.id or number!r}") for number, task in enumerate(tasks, 1)]
+    return [_of_task(task, f"task {number}") for number, task in enumerate(tasks, 1)]
 
 
 def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False) -> Source:
@@ -209,7 +209,7 @@ def _label(found: dict[str, Any], where: str) -> Label:
 
 def _of_task(task: Task, where: str) -> Label:
     if task.expected is None:
-        named = f"task {task.id!r}" if task.id is not None else where
+        named = f"{where}: task {task.id!r}" if task.id is not None else where
         raise InputError(f"{named} has no `expected`: calibration needs the right answer of each")
     return Label(where=where, id=task.id, task=task, expected=task.expected)
 

@@ -18,7 +18,7 @@ from orchestrator.intervals import Interval, bounded_mean
 from orchestrator.quality.what_if.cases import Case
 from orchestrator.quality.what_if.mean_shape import Shape, bernstein, shape_of, skewed_limits
 
-FEW, SKEWED, MATTERS = 10, 8.0, 0.02
+FEW, SKEWED, MATTERS = 10, 8.0, 0.05
 """How many seen a mean needs to stand for others: FEW, and SKEWED x skewness squared; if it makes up MATTERS of all."""
 KINDS = ("draft", "verdict", "alone")
 NOT_RESERVED = "no interval: what was reserved is not known"
