@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from orchestrator.cascade.policy import AfterView, BeforeDecision, CompiledPolicy, compile_policy, enforce
+from orchestrator.cascade.policy import CompiledPolicy, compile_policy, enforce
+from orchestrator.cascade.policy_views import AfterView, BeforeDecision
 from orchestrator.cascade.rules import draw
 from orchestrator.cascade.signals import compile_signals
 from orchestrator.config.policy import PolicyConfig

@@ -7,7 +7,8 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cascade.policy import AfterView, compile_policy, enforce
+from orchestrator.cascade.policy import compile_policy, enforce
+from orchestrator.cascade.policy_views import AfterView
 from orchestrator.config.policy import AfterAction, BeforeAction, PolicyConfig
 from orchestrator.records import Signal
 

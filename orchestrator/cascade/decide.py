@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.cascade.lapse import keep_up
-from orchestrator.cascade.policy import AfterView, broken, enforce
+from orchestrator.cascade.policy import broken, enforce
+from orchestrator.cascade.policy_views import AfterView
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.records import Action, Decision, StepResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cascade.policy import GateReading
+from orchestrator.cascade.policy_views import GateReading
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.signals import task_features

@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.records import Location
 
 if TYPE_CHECKING:
-    from orchestrator.cascade.policy import BeforeDecision
+    from orchestrator.cascade.policy_views import BeforeDecision
     from orchestrator.models.client import ModelClient
 
 _META_FIELD = re.compile(r"""task\s*\.\s*meta\s*\.\s*([A-Za-z_]\w*)(?:\s*==\s*["']([^"']*)["'])?""")

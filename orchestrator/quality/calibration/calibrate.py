@@ -144,7 +144,8 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
     certify_on = fitted.certify_on if fitted is not None else known
     fingerprint = _fingerprint(place, fitted)
     this = this_try(asked, certify_on, target.before, fingerprint)
-    require(len(certify_on), _what(fitted), asked, this.attempt)
+    share = 1.0 if fitted is None else 1.0 - asked.fit_share
+    require(len(certify_on), _what(fitted), asked, this.attempt, share)
     certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
     if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
         fitted.write()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.cascade.rules import draw
 from orchestrator.quality.records import Loss, Record
 from orchestrator.records import Json, Money
 
@@ -144,5 +144,4 @@ def in_order(known: Sequence[Known]) -> tuple[Known, ...]:
 
 def place_of(record_id: str, seed: int) -> float:
     """Where a record stands in [0, 1), the same in every calibration of this seed: splits by it are stable."""
-    digest = hashlib.blake2b(f"{seed}\0{record_id}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
+    return draw(str(seed), record_id)

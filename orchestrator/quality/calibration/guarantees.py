@@ -15,15 +15,17 @@ def needed(asked: Asked, attempt: int = 0) -> int:
     return records_needed(asked.max_regret, 1.0 - (1.0 - asked.confidence) * 2.0**-attempt)
 
 
-def best_guarantee(n: int, confidence: float) -> str:
-    """What n records without a single loss certify, in words: 1 - δ^(1/n)."""
+def best_guarantee(n: int, confidence: float, attempt: int = 0) -> str:
+    """What n records without a single loss certify, in words: 1 - δ^(1/n), at the j-th try with δ·2⁻ʲ."""
     if n <= 0:
         return "nothing"
-    return f"{-math.expm1(math.log1p(-confidence) / n):.2%} regret at {confidence:.0%} confidence"
+    delta = (1.0 - confidence) * 2.0**-attempt
+    return f"{-math.expm1(math.log(delta) / n):.2%} regret at {confidence:.0%} confidence"
 
 
-def require(n: int, what: str, asked: Asked, attempt: int = 0) -> None:
-    """Raises InputError where `n` of `what` can't reach the guarantee: how many it takes, and what `n` could reach."""
+def require(n: int, what: str, asked: Asked, attempt: int = 0, share: float = 1.0) -> None:
+    """Raises InputError where `n` of `what` can't reach the guarantee: how many it takes, and what `n` could reach.
+    `share` of what is brought is certified on; the rest is set apart."""
     takes = needed(asked, attempt)
     if n >= takes:
         return
@@ -31,7 +33,8 @@ def require(n: int, what: str, asked: Asked, attempt: int = 0) -> None:
     said = f"{asked.max_regret:.4g} regret at {asked.confidence:.4g} confidence"
     said += f", at try {attempt} on the same records" if attempt > 1 else ""
     hint = (
-        f"bring {takes} or more (some hundreds more where drafts are wrong now and then). {n} could reach "
-        f"{best_guarantee(n, asked.confidence)}, or {asked.max_regret:.4g} at {reach:.0%} confidence, at best"
+        f"bring {math.ceil(takes / share)} or more (some hundreds more where drafts are wrong now and then). {n} could "
+        f"reach {best_guarantee(n, asked.confidence, attempt)}, or {asked.max_regret:.4g} at {reach:.0%} confidence, at "
+        "best"
     )
     raise InputError(f"{n} {what} can't certify {said}: even without a loss it takes {takes}", hint=hint)

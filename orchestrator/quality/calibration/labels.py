@@ -91,7 +91,8 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
 def _require_labels(n: int, place: Place) -> None:
     """Before anything is asked: could so many labels reach the guarantee, the share set apart to fit on left out?"""
     apart = round(n * place.asked.fit_share) if place.fits else 0
-    require(n - apart, f"of {n} labels, {apart} being set apart to fit on," if apart else "labels", place.asked)
+    what = f"of {n} labels, {apart} being set apart to fit on," if apart else "labels"
+    require(n - apart, what, place.asked, share=1.0 - place.asked.fit_share if apart else 1.0)
 
 
 def known(one: Drafted, *, draft_ok: bool, answers: Mapping[str, Outcome]) -> Known:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.cascade.confidence import FittedConfidence
-from orchestrator.cascade.policy import AfterView, CompiledPolicy, GateReading, compile_policy, enforce
+from orchestrator.cascade.policy import CompiledPolicy, compile_policy, enforce
+from orchestrator.cascade.policy_views import AfterView, GateReading
 from orchestrator.cascade.rules import CompiledRule
 from orchestrator.cascade.signals import compile_signals, task_features
 from orchestrator.config.expression_names import reads_confidence
