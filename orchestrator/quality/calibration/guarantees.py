@@ -34,7 +34,7 @@ def require(n: int, what: str, asked: Asked, attempt: int = 0, share: float = 1.
     said += f", at try {attempt} on the same records" if attempt > 1 else ""
     hint = (
         f"bring {math.ceil(takes / share)} or more (some hundreds more where drafts are wrong now and then). {n} could "
-        f"reach {best_guarantee(n, asked.confidence, attempt)}, or {asked.max_regret:.4g} at {reach:.0%} confidence, at "
-        "best"
+        f"reach {best_guarantee(n, asked.confidence, attempt)}, or {asked.max_regret:.4g} at {reach:.0%} confidence, "
+        "at best"
     )
     raise InputError(f"{n} {what} can't certify {said}: even without a loss it takes {takes}", hint=hint)
