@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import orjson
 
 from orchestrator.errors import InputError, OrchestratorError
-from orchestrator.records import Call, Outcome, Task
+from orchestrator.records import TOKEN_CLASSES, Call, Outcome, Task
 
 if TYPE_CHECKING:
     from orchestrator.store.engine import Store
@@ -174,10 +174,7 @@ def handed_off_line(task: Task, outcome: Outcome) -> bytes:
 
 def _call(call: Call) -> dict[str, Any]:
     u = call.usage
-    usage = None if u is None else {
-        k: v for k, v in (("input", u.input), ("cache_read", u.cache_read), ("cache_write", u.cache_write),
-                          ("output", u.output), ("reasoning", u.reasoning)) if v
-    }
+    usage = None if u is None else {name: tokens for name in TOKEN_CLASSES if (tokens := getattr(u, name))}
     dollars = call.cost.amount if call.cost is not None and call.cost.currency == "USD" else None
     line = {"role": call.role, "model": call.model, "usage": usage, "cost_usd": _exact(dollars),
             "latency_ms": round(call.latency_ms, 3)}

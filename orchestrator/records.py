@@ -22,6 +22,8 @@ Location = Literal["local", "remote"]
 SuccessSource = Literal["require", "feedback", "label", "proof", "spot_check", "validator", "status", "unknown"]
 Provenance = Literal["provider", "priced", "estimated", "allocated", "unsettled", "unpriced", "cache"]
 CallState = Literal["intent", "settled", "unsettled"]
+ServiceTier = Literal["batch", "flex", "priority"]
+"""What a provider bills at other prices than its standard ones, which are None."""
 
 STATUSES: tuple[Status, ...] = (
     "accepted", "approved", "repaired", "redone", "handed_off", "declined", "failed",
@@ -50,23 +52,34 @@ class Task:
 class Usage:
     """Tokens of one call in disjoint classes: they sum to the bill.
 
-    `input` excludes cached reads and cache writes; `output` excludes reasoning.
+    `input` excludes cached reads, cache writes and audio; `output` excludes reasoning and audio. `cache_write` lives
+    for minutes (or as long as the provider says nothing of), `cache_write_1h` for an hour: they have two prices.
     `estimated` is True where the provider gave no usage and it was inferred.
     """
 
     input: int = 0
+    input_audio: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
     output: int = 0
+    output_audio: int = 0
     reasoning: int = 0
     estimated: bool = False
 
     @property
     def total(self) -> int:
-        return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
+        return self.prompt + self.output + self.output_audio + self.reasoning
+
+    @property
+    def prompt(self) -> int:
+        """All that was read, cached or not: what a price tier "above N tokens" is judged by."""
+        return self.input + self.input_audio + self.cache_read + self.cache_write + self.cache_write_1h
 
 
-TOKEN_CLASSES: tuple[str, ...] = ("input", "cache_read", "cache_write", "output", "reasoning")
+TOKEN_CLASSES: tuple[str, ...] = (
+    "input", "input_audio", "cache_read", "cache_write", "cache_write_1h", "output", "output_audio", "reasoning",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +143,7 @@ class Answer:
     `text` is the answer without thinking. `finish_reason` is `stop`, `length`, `content_filter`,
     `tool_calls` or `other`. `logprobs` covers the whole answer, `value_logprobs` only the tokens
     of field values (not braces, keys or punctuation). `cost` is set only where the provider itself returned one.
+    `tier` is the tier the provider says it served (None: standard).
     """
 
     text: str
@@ -142,6 +156,7 @@ class Answer:
     value_logprobs: TokenLogprobs | None = None
     cost: Money | None = None
     latency_ms: float = 0.0
+    tier: ServiceTier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

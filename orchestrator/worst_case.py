@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchestrator.cascade.calls import Model
 from orchestrator.cascade.keys import TOKENS_OVERHEAD
+from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import JUDGE_INSTRUCTIONS, REPAIR_INSTRUCTIONS
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.records import Money, Usage

@@ -16,49 +16,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tenacity import AsyncRetrying
-
 from orchestrator.cascade.keys import request_key, upper_bound
+from orchestrator.cascade.model import Model
+from orchestrator.cascade.pricing import Bill, Pricing, price_record
+from orchestrator.cascade.reservation import Budgets
 from orchestrator.cascade.run import Run, new_id
-from orchestrator.config.pipeline import BudgetConfig, ModelConfig
-from orchestrator.config.prices import PriceBook, PriceEntry
+from orchestrator.config.pipeline import BudgetConfig
+from orchestrator.config.prices import PriceBook
 from orchestrator.errors import (
-    BadAnswer,
     BudgetExceeded,
-    CallTimedOut,
     ConnectionLost,
     ModelError,
     StoreError,
-    UnpricedCall,
 )
-from orchestrator.models.limits import EndpointPool
-from orchestrator.records import Answer, Call, CallState, Money, Provenance, Request, Role, Usage
-from orchestrator.store.entries import AnswerKeep, BudgetLine, CallIntent, CallSettlement
+from orchestrator.records import Answer, Call, Money, Request, Role
+from orchestrator.store.entries import AnswerKeep, CallIntent, CallSettlement
 
 if TYPE_CHECKING:
-    from orchestrator.models.client import ModelClient
     from orchestrator.store.engine import Store
     from orchestrator.store.entries import StoredAnswer
-
-NOT_BILLED = Usage()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A model of the pipeline: its settings, the client that speaks to it, and its endpoints' limits."""
-
-    alias: str
-    config: ModelConfig
-    client: ModelClient
-    pool: EndpointPool
-    retrying: AsyncRetrying
-    identity: bytes
-    """Stable JSON of what, besides the request, can change an answer (`keys.model_identity`)."""
-
-    def is_called(self, answered: str) -> bool:
-        """Is `answered` this very model? LiteLLM's names lead with a provider, which no provider repeats."""
-        name = self.client.name
-        return answered == name or (self.config.kind == "litellm" and answered == name.partition("/")[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +45,6 @@ class Answered:
     memo_key: str
     from_memo: bool = False
     signals: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    money: Money | None
-    version: str | None
-    provenance: Provenance
 
 
 Cacheable = Callable[[Answer], bool]
@@ -89,7 +58,8 @@ class Caller:
         keep_s: float | None, clock: Callable[[], float],
     ) -> None:
         """`cache_ttl_s` None: no cache. `keep_s`: how long an answer is kept for resuming; None: none is kept."""
-        self._store, self._pipeline, self._book, self._budget = store, pipeline, book, budget
+        self._store, self._pipeline = store, pipeline
+        self._pricing, self._budgets = Pricing(book), Budgets(pipeline, budget)
         self._cache_ttl_s, self._keep_s, self._clock = cache_ttl_s, keep_s, clock
         self._flights: dict[tuple[str, str], asyncio.Future[Answered]] = {}
 
@@ -203,9 +173,10 @@ class Caller:
         self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
         attempt: int, left_s: float,
     ) -> Answered:
-        bound_tokens, bound = self._bound(model, request)
+        most = upper_bound(request)
+        bound = self._pricing.bound(model, most, self._clock())
         gate = model.pool.pick()
-        async with gate.enter(tokens=bound_tokens) as entry:
+        async with gate.enter(tokens=most.total) as entry:
             intent = self._intent(run, step, role, model, request, key, attempt, gate.endpoint, bound)
             answered = await self._asked(run, intent, model, request, cacheable, left_s)
             entry.used(answered.answer.usage.total)
@@ -241,22 +212,6 @@ class Caller:
 
     # -- the ledger ----------------------------------------------------------------------------------------------
 
-    def _bound(self, model: Model, request: Request) -> tuple[int, Money | None]:
-        """The most tokens and money this request can cost."""
-        usage = upper_bound(request)
-        entry = self._entry(model, model.client.name)
-        return usage.total, entry.cost(usage) if entry else None
-
-    def _entry(self, model: Model, answered: str) -> PriceEntry | None:
-        """The price of the model that answered; the pipeline's own `price:` alias only where it is the one asked."""
-        if self._book is None:
-            return None
-        at = datetime.fromtimestamp(self._clock(), UTC)
-        names = [answered]
-        if model.is_called(answered):
-            names += [model.client.name, *([model.config.price] if model.config.price else [])]
-        return next((entry for name in names if (entry := self._book.entry(name, at)) is not None), None)
-
     def _intent(
         self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, attempt: int, endpoint: str,
         bound: Money | None,
@@ -266,83 +221,45 @@ class Caller:
         return CallIntent(
             call_id=new_id("c", now), run_id=run.run_id, pipeline=self._pipeline, step=step, role=role,
             attempt=attempt, sample=request.sample, model=model.client.name, provider=model.config.kind,
-            endpoint=endpoint, request_key=key, bound=bound, budgets=self._budget_lines(run, model, bound, day),
+            endpoint=endpoint, request_key=key, bound=bound, budgets=self._budgets.lines(run, model, bound, day),
             budget_day=day, account=model.config.account,
         )
-
-    def _budget_lines(self, run: Run, model: Model, bound: Money | None, day: str) -> tuple[BudgetLine, ...]:
-        lines = []
-        if self._budget.per_day is not None:
-            lines.append(BudgetLine(scope=f"day:{self._pipeline}:{day}", limit=self._budget.per_day))
-        if self._budget.per_task is not None:
-            lines.append(BudgetLine(scope=f"task:{run.run_id}", limit=self._budget.per_task))
-        for line in lines:
-            if bound is None or bound.currency != line.limit.currency:
-                raise UnpricedCall(
-                    f"model {model.client.name!r} has no price in {line.limit.currency}, and budget {line.scope!r} "
-                    "applies: its cost can't be bounded"
-                )
-        return tuple(lines)
-
-    def _price(self, model: Model, answer: Answer) -> Cost:
-        if answer.cost is not None:
-            return Cost(money=answer.cost, version=None, provenance="provider")
-        entry = self._entry(model, answer.model)
-        if entry is None:
-            return Cost(money=None, version=None, provenance="unpriced")
-        kind: Provenance = "estimated" if answer.usage.estimated else "priced"
-        return Cost(money=entry.cost(answer.usage), version=entry.name, provenance=kind)
 
     async def _settle(
         self, run: Run, intent: CallIntent, model: Model, answer: Answer, memo_key: str, ttl_s: float | None,
     ) -> None:
         now = self._clock()
-        cost = self._price(model, answer)
         kept_s = self._keep_s if ttl_s is None else ttl_s
         keep = None if kept_s is None else AnswerKeep(
             tenant=run.task.tenant, memo_key=memo_key, answer=answer, expires_at=now + kept_s,
         )
-        await self._record(
-            run, intent, "settled", cost, answer.usage, answer.latency_ms, now, answer=answer, keep=keep
-        )
+        bill = self._pricing.answered(model, answer, now)
+        await self._record(run, intent, bill, answer.latency_ms, now, answer=answer, keep=keep)
 
     async def _settle_failed(
         self, run: Run, intent: CallIntent, model: Model, error: ModelError, seconds: float
     ) -> None:
-        """What a failed call cost: nothing where it never left or was refused; unknown where it may be billed."""
         now = self._clock()
-        if error.usage is not None:
-            entry = self._entry(model, model.client.name)
-            money = entry.cost(error.usage) if entry else None
-            cost = Cost(money=money, version=entry.name if entry else None,
-                        provenance="estimated" if entry else "unpriced")
-            state: CallState = "settled"
-        elif error.sent and isinstance(error, (ConnectionLost, CallTimedOut, BadAnswer)):
-            cost, state = Cost(money=None, version=None, provenance="unsettled"), "unsettled"
-        else:
-            entry = self._entry(model, model.client.name)
-            free = entry.cost(NOT_BILLED) if entry else None
-            cost, state = Cost(money=free, version=None, provenance="priced" if entry else "unpriced"), "settled"
-        usage = error.usage or (NOT_BILLED if state == "settled" else None)
-        await self._record(
-            run, intent, state, cost, usage, seconds * 1000, now, error=f"{type(error).__name__}: {error}"[:500]
-        )
+        bill = self._pricing.failed(model, error, now)
+        await self._record(run, intent, bill, seconds * 1000, now, error=f"{type(error).__name__}: {error}"[:500])
 
     async def _record(
-        self, run: Run, intent: CallIntent, state: CallState, cost: Cost, usage: Usage | None, latency_ms: float,
-        now: float, *, answer: Answer | None = None, keep: AnswerKeep | None = None, error: str | None = None,
+        self, run: Run, intent: CallIntent, bill: Bill, latency_ms: float, now: float, *,
+        answer: Answer | None = None, keep: AnswerKeep | None = None, error: str | None = None,
     ) -> None:
         run.calls.append(Call(
             call_id=intent.call_id, run_id=run.run_id, step=intent.step, role=intent.role, model=intent.model,
-            attempt=intent.attempt, sample=intent.sample, usage=usage, cost=cost.money, provenance=cost.provenance,
-            state=state, latency_ms=latency_ms, error=error,
+            attempt=intent.attempt, sample=intent.sample, usage=bill.usage, cost=bill.cost,
+            provenance=bill.provenance, state=bill.state, latency_ms=latency_ms, error=error,
         ))
-        await self._store.settle(CallSettlement(
-            call_id=intent.call_id, state=state, model_answered=answer.model if answer else None,
+        settlement = CallSettlement(
+            call_id=intent.call_id, state=bill.state, model_answered=answer.model if answer else None,
             response_id=answer.response_id if answer else None,
-            finish_reason=answer.finish_reason if answer else None, error=error, usage=usage, cost=cost.money,
-            price_version=cost.version, provenance=cost.provenance, latency_ms=latency_ms, ended_at=now, keep=keep,
-        ))
+            finish_reason=answer.finish_reason if answer else None, error=error, usage=bill.usage, tier=bill.tier,
+            cost=bill.cost, costs=bill.costs, price_version=bill.price.version_id if bill.price else None,
+            provenance=bill.provenance, latency_ms=latency_ms, ended_at=now, keep=keep,
+        )
+        await self._store.settle(settlement, price_record(bill.price, now) if bill.price else None)
 
 
 async def _through(write: Coroutine[None, None, None]) -> None:

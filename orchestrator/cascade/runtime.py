@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.backlog import Backlog
-from orchestrator.cascade.calls import Caller, Model
+from orchestrator.cascade.calls import Caller
 from orchestrator.cascade.compare import Compare, compile_compare
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.cascade.keys import model_identity
 from orchestrator.cascade.lapse import Watch
+from orchestrator.cascade.model import Model
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of

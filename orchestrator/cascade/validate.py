@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from orchestrator.cascade.calls import Model
 from orchestrator.cascade.draft import OUTAGE_POLL_S, cacheable, end, gather_all, parse, spent
+from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import (
     JUDGE_INSTRUCTIONS,
     REPAIR_INSTRUCTIONS,

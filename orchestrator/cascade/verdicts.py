@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator.cascade.calls import Model
+from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import validator_messages
 from orchestrator.cascade.run import Run
 from orchestrator.cascade.runtime import Runtime, Step

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from functools import cached_property
+from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from orchestrator.canonical import canonical
 from orchestrator.config.pipeline import Strict, fault
-from orchestrator.records import TOKEN_CLASSES, Money, Usage
+from orchestrator.records import TOKEN_CLASSES, Money, ServiceTier, Usage
 
 
 def _exact(value: object) -> Decimal:
@@ -29,19 +32,24 @@ Price = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0), WithJsonSchema(
 
 class TokenPrices(Strict):
     """Price of a million tokens of each class. A class left out is unknown, save that `reasoning` falls to
-    `output`, and `cache_read` and `cache_write` to `input`, as providers bill them where they say nothing else."""
+    `output`, and the others to the class they are of, as providers bill them where they say nothing else."""
 
     input: Price
     output: Price
+    input_audio: Price | None = None
     cache_read: Price | None = None
     cache_write: Price | None = None
+    cache_write_1h: Price | None = None
+    output_audio: Price | None = None
     reasoning: Price | None = None
 
     def of(self, token_class: str) -> Decimal:
         own: Decimal | None = getattr(self, token_class)
         if own is not None:
             return own
-        return self.output if token_class == "reasoning" else self.input
+        if token_class == "cache_write_1h" and self.cache_write is not None:
+            return self.cache_write
+        return self.output if token_class in ("reasoning", "output_audio") else self.input
 
 
 class GpuHour(Strict):
@@ -56,6 +64,12 @@ class GpuHour(Strict):
     tokens_per_s: Annotated[Decimal, Field(gt=0)]
     input_weight: Annotated[Decimal, Field(ge=0)] = Decimal("0.1")
     cache_read_weight: Annotated[Decimal, Field(ge=0)] = Decimal("0.01")
+
+    def weight(self, token_class: str) -> Decimal:
+        """Of one token of this class, in output tokens."""
+        if token_class == "cache_read":
+            return self.cache_read_weight
+        return Decimal(1) if token_class in ("output", "output_audio", "reasoning") else self.input_weight
 
 
 class PriceEntry(Strict):
@@ -77,9 +91,22 @@ class PriceEntry(Strict):
     def name(self) -> str:
         return self.version or f"{self.model}@{self.valid_from.isoformat()}"
 
-    def cost(self, usage: Usage) -> Money:
+    @cached_property
+    def version_id(self) -> str:
+        """The name, and a digest of all that the entry says: what a call stores, and what `verify` looks up."""
+        return f"{self.name}#{sha256(self.body_json.encode()).hexdigest()[:8]}"
+
+    @cached_property
+    def body_json(self) -> str:
+        return canonical(self.model_dump(mode="json", exclude_none=True)).decode()
+
+    def cost(self, usage: Usage, tier: ServiceTier | None = None) -> Money:
         """Usage times price: one rounding, half even, per token class."""
-        return Money(nano=sum(self._class_nano(c, getattr(usage, c)) for c in TOKEN_CLASSES), currency=self.currency)
+        return Money(nano=sum(self.costs(usage, tier)), currency=self.currency)
+
+    def costs(self, usage: Usage, tier: ServiceTier | None = None) -> tuple[int, ...]:
+        """The billionths of each of TOKEN_CLASSES."""
+        return tuple(self._class_nano(c, getattr(usage, c)) for c in TOKEN_CLASSES)
 
     def _class_nano(self, token_class: str, tokens: int) -> int:
         if not tokens:
@@ -89,8 +116,7 @@ class PriceEntry(Strict):
         else:
             gpu = self.gpu_hour
             assert gpu is not None
-            weight = {"input": gpu.input_weight, "cache_write": gpu.input_weight, "cache_read": gpu.cache_read_weight}
-            work = tokens * weight.get(token_class, Decimal(1))
+            work = tokens * gpu.weight(token_class)
             exact = work / gpu.tokens_per_s * gpu.price * gpu.gpus / 3600 * 1_000_000_000
         return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, bindparam, func, select
 
-from orchestrator.records import Answer, Money, TokenLogprobs, Usage
+from orchestrator.records import TOKEN_CLASSES, Answer, Money, TokenLogprobs, Usage
 from orchestrator.store.entries import CacheStats, CallSettlement, StoredAnswer
 from orchestrator.store.statements import Transaction, among, chunks, table, updating, upserting
 from orchestrator.store.tables import AnswerRow, OutcomeRow, Run
@@ -135,10 +135,9 @@ def _chosen(columns: Any, pipeline: str | None, tenant: str | None) -> list[Colu
 
 
 def pack(answer: Answer) -> bytes:
-    u = answer.usage
+    used = {name: tokens for name in TOKEN_CLASSES if (tokens := getattr(answer.usage, name))}
     return orjson.dumps([
-        1, answer.text, answer.finish_reason,
-        [u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.estimated],
+        2, answer.text, answer.finish_reason, [used, answer.usage.estimated],
         answer.model,
         _pack_logprobs(answer.logprobs), _pack_logprobs(answer.value_logprobs),
         answer.cost and [answer.cost.nano, answer.cost.currency], round(answer.latency_ms, 1),
@@ -146,15 +145,24 @@ def pack(answer: Answer) -> bytes:
 
 
 def unpack(body: bytes) -> Answer:
-    _, text, finish_reason, usage, model, logprobs, value_logprobs, cost, latency_ms = orjson.loads(body)
-    i, read, write, output, reasoning, estimated = usage
+    layout, text, finish_reason, usage, model, logprobs, value_logprobs, cost, latency_ms = orjson.loads(body)
     return Answer(
         text=text, finish_reason=finish_reason, model=model,
-        usage=Usage(input=i, cache_read=read, cache_write=write, output=output, reasoning=reasoning,
-                    estimated=estimated),
+        usage=_first_usage(usage) if layout == 1 else _usage(usage),
         logprobs=_unpack_logprobs(logprobs), value_logprobs=_unpack_logprobs(value_logprobs),
         cost=Money(nano=cost[0], currency=cost[1]) if cost else None, latency_ms=latency_ms,
     )
+
+
+def _usage(packed: list[Any]) -> Usage:
+    used, estimated = packed
+    return Usage(**used, estimated=estimated)
+
+
+def _first_usage(packed: list[Any]) -> Usage:
+    """As it was laid out before there were more classes than five."""
+    i, read, write, output, reasoning, estimated = packed
+    return Usage(input=i, cache_read=read, cache_write=write, output=output, reasoning=reasoning, estimated=estimated)
 
 
 def _pack_logprobs(p: TokenLogprobs | None) -> list[float | None] | None:

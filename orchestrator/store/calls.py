@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.records import Call, Money, Usage
+from orchestrator.records import TOKEN_CLASSES, Call, Money, Usage
 from orchestrator.store import answers, budgets
 from orchestrator.store.entries import CallIntent, CallSettlement
 from orchestrator.store.leases import RECOVERED
@@ -25,8 +25,8 @@ _INTENT = inserting(
     "request_key", "owner_id", "state", "started_at", "bound_nano", "bound_currency", "budget_day", "scopes", "account",
 )
 _SETTLE = updating(
-    CallRow, "state", "model_answered", "response_id", "finish_reason", "error", "input_tokens", "cache_read_tokens",
-    "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "currency", "price_version", "provenance",
+    CallRow, "state", "model_answered", "response_id", "finish_reason", "error",
+    *(f"{name}_tokens" for name in TOKEN_CLASSES), "tier", "cost_nano", "currency", "price_version", "provenance",
     "latency_ms", "ended_at", by=["call_id"],
 )
 _TO_SETTLE = select(
@@ -71,16 +71,20 @@ def _still_open(transaction: Transaction, call_ids: Sequence[str]) -> list[Any]:
 
 
 def _settled_row(s: CallSettlement, row: Any) -> Row:
-    tokens: tuple[int | None, ...] = (None,) * 5
+    tokens: tuple[int | None, ...] = (None,) * len(TOKEN_CLASSES)
     if s.usage is not None:
-        u = s.usage
-        tokens = (u.input, u.cache_read, u.cache_write, u.output, u.reasoning)
+        tokens = tuple(_or_null(name, getattr(s.usage, name)) for name in TOKEN_CLASSES)
     cost = (s.cost.nano, s.cost.currency) if s.cost is not None else (None, None)
     answered = s.model_answered if s.model_answered != row.model else None
     return (
-        s.state, answered, s.response_id, s.finish_reason, s.error, *tokens, *cost, s.price_version, s.provenance,
-        s.latency_ms, s.ended_at, s.call_id,
+        s.state, answered, s.response_id, s.finish_reason, s.error, *tokens, s.tier, *cost, s.price_version,
+        s.provenance, s.latency_ms, s.ended_at, s.call_id,
     )
+
+
+def _or_null(name: str, tokens: int) -> int | None:
+    """The rare classes are NULL where they are 0, which costs no byte."""
+    return tokens or (None if name in ("input_audio", "cache_write_1h", "output_audio") else 0)
 
 
 def _moves(s: CallSettlement, row: Any) -> list[budgets.Move]:
@@ -107,15 +111,18 @@ def calls_of(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[C
 def _call_record(row: Any) -> Call:
     usage = None
     if row.input_tokens is not None:
-        usage = Usage(
-            input=row.input_tokens, cache_read=row.cache_read_tokens, cache_write=row.cache_write_tokens,
-            output=row.output_tokens, reasoning=row.reasoning_tokens, estimated=row.provenance == "estimated",
-        )
+        usage = usage_of(row)
     return Call(
         call_id=row.call_id, run_id=row.run_id, step=row.step, role=row.role, model=row.model_answered or row.model,
         attempt=row.attempt, sample=row.sample, usage=usage, cost=money(row.cost_nano, row.currency),
         provenance=row.provenance or "unsettled", state=row.state, latency_ms=row.latency_ms or 0.0, error=row.error,
     )
+
+
+def usage_of(row: Any) -> Usage:
+    """The usage that a row of `call` holds."""
+    tokens = {name: getattr(row, f"{name}_tokens") or 0 for name in TOKEN_CLASSES}
+    return Usage(**tokens, estimated=row.provenance == "estimated")
 
 
 def money(nano: int | None, currency: str | None) -> Money | None:

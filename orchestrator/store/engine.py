@@ -43,6 +43,7 @@ from orchestrator.store.entries import (
     Forgotten,
     OutcomeEntry,
     PendingSpotCheck,
+    PriceRecord,
     Recovered,
     RunClaim,
     SpotCheckState,
@@ -68,7 +69,8 @@ _take_spot_checks, _settle_spot_check = alone(feedback.take_spot_checks), alone(
 _trip, _claim_notice = alone(lapses.trip), alone(lapses.claim_notice)
 
 ORDER: tuple[Flow, ...] = (
-    runs.record_config, runs.claim, calls.intend, calls.settle, answers.keep_signals, outcomes.finish,
+    runs.record_config, runs.record_price, runs.claim, calls.intend, calls.settle, answers.keep_signals,
+    outcomes.finish,
 )
 """A run's life. Within one commit an intent comes before its settlement, even where both were queued at once."""
 
@@ -90,7 +92,7 @@ class Store:
     def __init__(self, place: Place, clock: Callable[[], float], lease_s: float) -> None:
         """Opens synchronously; `Store.open` is the door."""
         self.place, self.owner_id = place, leases.new_owner_id()
-        self._clock, self._configs = clock, set[str]()
+        self._clock, self._configs, self._prices = clock, set[str](), set[str]()
         with _said_plainly(place):
             self._writing = writing_engine(place)
             try:
@@ -189,9 +191,15 @@ class Store:
         """Make an intent durable and reserve its bound. Raises BudgetExceeded, and then nothing is reserved."""
         await self._writer.submit(calls.intend, intent)
 
-    async def settle(self, settlement: CallSettlement) -> None:
-        """Record what came back of a call, and keep its answer. Settling twice changes nothing."""
-        await self._writer.submit(calls.settle, settlement)
+    async def settle(self, settlement: CallSettlement, price: PriceRecord | None = None) -> None:
+        """Record what came back of a call, and keep its answer. Settling twice changes nothing. `price` is what it
+        was priced by: kept once, no later than the call."""
+        writes = [self._writer.submit(calls.settle, settlement)]
+        if price is not None and price.version not in self._prices:
+            writes.append(self._writer.submit(runs.record_price, price))
+        await asyncio.gather(*writes)
+        if price is not None:
+            self._prices.add(price.version)
 
     async def calls_of(self, run_id: str) -> list[Call]:
         return (await self._read(calls.calls_of, [run_id]))[run_id]

@@ -19,6 +19,7 @@ from orchestrator.records import (
     Money,
     Provenance,
     Role,
+    ServiceTier,
     Status,
     SuccessSource,
     Usage,
@@ -93,6 +94,16 @@ class StoredRun:
     source_run_id: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRecord:
+    """A price that calls are priced by: `version` is its name and the digest of its body."""
+
+    version: str
+    model: str
+    body_json: str
+    created_at: float
+
+
 # -- calls ------------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +148,10 @@ class AnswerKeep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSettlement:
-    """What came back. A `cost` of None is unknown: the intent's bound then counts as spent."""
+    """What came back. A `cost` of None is unknown: the intent's bound then counts as spent.
+
+    `costs` are the billionths of each of TOKEN_CLASSES that sum to `cost`, where it was priced by them.
+    """
 
     call_id: str
     state: CallState
@@ -147,7 +161,9 @@ class CallSettlement:
     finish_reason: str | None = None
     error: str | None = None
     usage: Usage | None = None
+    tier: ServiceTier | None = None
     cost: Money | None = None
+    costs: tuple[int, ...] | None = None
     price_version: str | None = None
     provenance: Provenance = "unpriced"
     latency_ms: float | None = None

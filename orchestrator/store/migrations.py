@@ -10,12 +10,12 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine, inspect, select
+from sqlalchemy import Connection, Engine, Table, inspect, select
 from sqlmodel import SQLModel
 
 from orchestrator.errors import StoreTooNew
 from orchestrator.store.statements import insert, table
-from orchestrator.store.tables import Lapse, Migration, Setting
+from orchestrator.store.tables import CallRow, Feedback, Lapse, Migration, OutcomeRow, Owner, Price, Setting
 
 Step = Callable[[Connection], None]
 
@@ -32,7 +32,24 @@ def m002_lapse(connection: Connection) -> None:
     SQLModel.metadata.create_all(connection, tables=[table(Lapse)])
 
 
-MIGRATIONS: tuple[Step, ...] = (m001_tables, m002_lapse)
+def m003_seals(connection: Connection) -> None:
+    """More token classes, the tier, seals, and the prices that calls were priced by."""
+    SQLModel.metadata.create_all(connection, tables=[table(Price)])
+    for model in (CallRow, OutcomeRow, Feedback, Owner):
+        _add_columns(connection, table(model))
+
+
+MIGRATIONS: tuple[Step, ...] = (m001_tables, m002_lapse, m003_seals)
+
+
+def _add_columns(connection: Connection, today: Table) -> None:
+    """Add to the store's table whatever columns of today's it lacks."""
+    there = {column["name"] for column in inspect(connection).get_columns(today.name)}
+    for column in today.columns:
+        if column.name not in there:
+            kind = column.type.compile(connection.dialect)
+            rule = "" if column.nullable else " NOT NULL DEFAULT 0"
+            connection.exec_driver_sql(f"ALTER TABLE {today.name} ADD COLUMN {column.name} {kind}{rule}")
 
 
 def _models() -> list[type[SQLModel]]:

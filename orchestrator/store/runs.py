@@ -10,15 +10,16 @@ from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.records import Json
 from orchestrator.store import leases, outcomes
-from orchestrator.store.entries import Claimed, ConfigEntry, RunClaim, StoredRun
+from orchestrator.store.entries import Claimed, ConfigEntry, PriceRecord, RunClaim, StoredRun
 from orchestrator.store.statements import Raced, Transaction, among, chunks, insert, inserting_new, table, upserting
-from orchestrator.store.tables import Config, Content, Run
+from orchestrator.store.tables import Config, Content, Price, Run
 
 _run, _config = table(Run), table(Config)
 _NEW = inserting_new(
     Run, "run_id", "pipeline", "tenant", "task_key", "task_digest", "config_id", "owner_id", "done", "created_at",
     "tags_json",
 )
+_PRICE = inserting_new(Price, "version", "model", "body_json", "created_at")
 _HOLDING = select(_run).where(
     _run.c.pipeline == bindparam("of_pipeline"), _run.c.tenant == bindparam("of_tenant"), among(_run.c.task_key)
 )
@@ -35,6 +36,12 @@ def record_config(transaction: Transaction, configs: Sequence[ConfigEntry]) -> l
             mode=c.mode, body_json=c.body_json, created_at=c.created_at,
         ))
     return [None] * len(configs)
+
+
+def record_price(transaction: Transaction, prices: Sequence[PriceRecord]) -> list[None]:
+    """Insert the prices that are not there yet."""
+    transaction.many(_PRICE, [(p.version, p.model, p.body_json, p.created_at) for p in prices])
+    return [None] * len(prices)
 
 
 def claim(transaction: Transaction, groups: Sequence[Sequence[RunClaim]]) -> list[list[Claimed]]:

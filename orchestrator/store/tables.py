@@ -35,7 +35,10 @@ class Setting(SQLModel, table=True):
 
 
 class Owner(SQLModel, table=True):
-    """A process that writes. Rows of an owner whose lease lapsed may be recovered by others."""
+    """A process that writes. Rows of an owner whose lease lapsed may be recovered by others.
+
+    `sealed` rows are in its chain so far, `seal` is the last one's.
+    """
 
     __tablename__: ClassVar[str] = "owner"
     owner_id: str = Field(primary_key=True)
@@ -45,6 +48,8 @@ class Owner(SQLModel, table=True):
     started_at: float
     lease_until: float
     recovered_at: float | None = None
+    sealed: int = 0
+    seal: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class Config(SQLModel, table=True):
@@ -82,7 +87,8 @@ class Run(SQLModel, table=True):
 class CallRow(SQLModel, table=True):
     """One attempt at one model: `intent` before it leaves, `settled` by what came back, `unsettled` by recovery.
 
-    `scopes` names the budgets that hold its reservation, parted by spaces.
+    `scopes` names the budgets that hold its reservation, parted by spaces. A token class not told apart is NULL.
+    `seal` is its link in the chain of the writer `sealed_by` (NULL: its owner), the `seal_no`-th.
     """
 
     __tablename__: ClassVar[str] = "call"
@@ -111,10 +117,14 @@ class CallRow(SQLModel, table=True):
     finish_reason: str | None = None
     error: str | None = None
     input_tokens: int | None = None
+    input_audio_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
     output_tokens: int | None = None
+    output_audio_tokens: int | None = None
     reasoning_tokens: int | None = None
+    tier: str | None = None
     cost_nano: int | None = Field(default=None, sa_type=BigInteger)
     currency: str | None = None
     price_version: str | None = None
@@ -124,6 +134,9 @@ class CallRow(SQLModel, table=True):
     budget_day: str | None = None
     scopes: str | None = None
     account: str | None = None
+    sealed_by: str | None = None
+    seal_no: int | None = None
+    seal: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class AnswerRow(SQLModel, table=True):
@@ -192,6 +205,9 @@ class OutcomeRow(SQLModel, table=True):
     saved_nano: int | None = Field(default=None, sa_type=BigInteger)
     saved_currency: str | None = None
     tags_json: str = "{}"
+    sealed_by: str | None = None
+    seal_no: int | None = None
+    seal: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class Feedback(SQLModel, table=True):
@@ -204,6 +220,9 @@ class Feedback(SQLModel, table=True):
     success: bool
     reason: str = ""
     at: float = Field(index=True)
+    sealed_by: str | None = None
+    seal_no: int | None = None
+    seal: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class SpotCheck(SQLModel, table=True):
@@ -257,6 +276,16 @@ class Budget(SQLModel, table=True):
     spent_nano: int = Field(default=0, sa_type=BigInteger)
     reserved_nano: int = Field(default=0, sa_type=BigInteger)
     overrun_nano: int = Field(default=0, sa_type=BigInteger)
+
+
+class Price(SQLModel, table=True):
+    """A price as it stood when a call was priced by it, by name and digest of its body: `verify` needs no file."""
+
+    __tablename__: ClassVar[str] = "price"
+    version: str = Field(primary_key=True)
+    model: str
+    body_json: str
+    created_at: float
 
 
 class Event(SQLModel, table=True):

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.canonical import stable
-from orchestrator.cascade.calls import Model
 from orchestrator.cascade.keys import TOKENS_OVERHEAD
+from orchestrator.cascade.model import Model
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.errors import InputError
 from orchestrator.records import Money, Task, Usage
