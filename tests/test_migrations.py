@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, select
@@ -12,11 +15,12 @@ from orchestrator.errors import StoreTooNew
 from orchestrator.store import migrations
 from orchestrator.store.engine import Store
 from orchestrator.store.statements import table
-from orchestrator.store.tables import Migration
+from orchestrator.store.tables import Migration, Run
 from tests.stores import Opener
 
 pytest_plugins = ("tests.store_fixtures",)
 migration = table(Migration)
+OLD_STORE = Path(__file__).parent / "golden" / "store_m002.sql"
 
 
 async def test_migrating_twice_is_a_noop(opened: Opener, url: str) -> None:
@@ -46,6 +50,26 @@ async def test_an_older_schema_is_brought_to_the_tables_of_today(store: Store) -
             assert {column["name"] for column in found.get_columns(table(model).name)} == expected
             assert {i["name"] for i in found.get_indexes(table(model).name) if not i.get("duplicates_constraint")} == {
                 index.name for index in table(model).indexes}
+
+
+async def test_a_ledger_of_an_earlier_version_keeps_its_figures_and_takes_new_runs(tmp_path: Path) -> None:
+    """`store_m002.sql` is the dump of a store that five order lines were run in before there were seals."""
+    place = tmp_path / "old.db"
+    with closing(sqlite3.connect(place)) as old:
+        old.executescript(OLD_STORE.read_text())
+    store = await Store.open(f"sqlite:///{place}")
+    try:
+        with store.read() as connection:
+            found = inspect(connection)
+            for model in migrations._models():
+                columns = {column["name"] for column in found.get_columns(table(model).name)}
+                assert columns >= {column.name for column in table(model).columns}
+            runs = connection.execute(select(table(Run).c.run_id).order_by(table(Run).c.run_id)).scalars().all()
+        told = [await store.stored_outcome(run_id) for run_id in runs]
+        assert [one.success for one in told if one] == [True] * 5
+        assert sum(call.cost.nano for one in told if one for call in one.calls if call.cost) == 454_400
+    finally:
+        await store.aclose()
 
 
 def test_processes_may_make_the_same_store_at_once(sqlite_url: str) -> None:
