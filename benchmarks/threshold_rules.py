@@ -77,6 +77,15 @@ def randomised(
     return _walk(scores, losses, lambda total: total <= allowed)
 
 
+def power(error: float, accepted: int, tolerance: float, delta: float) -> float:
+    """How often the most powerful test of "the error is above the tolerance" passes, on so many accepted drafts with
+    this true error: the binomial one, randomised to spend delta exactly (Neyman and Pearson). 0/1 losses."""
+    most = most_losses(accepted, tolerance, delta)
+    spent, following = float(binom.cdf(most, accepted, tolerance)), float(binom.pmf(most + 1, accepted, tolerance))
+    coin = (delta - spent) / following if following > 0.0 else 0.0
+    return float(binom.cdf(most, accepted, error) + coin * binom.pmf(most + 1, accepted, error))
+
+
 @lru_cache
 def most_losses(n: int, tolerance: float, delta: float) -> int:
     """The largest k with P(Bin(n, tolerance) <= k) <= delta; -1 where there is none."""

@@ -29,7 +29,7 @@ from orchestrator.outcome_file import OutcomeFile, RejectedFile, append_private,
 from orchestrator.pipeline import DEFAULT_STORE, Pipeline
 from orchestrator.records import Mode, Money, Outcome
 from orchestrator.task_file import Line, measure, read
-from orchestrator.worst_case import WorstCase, worst_case
+from orchestrator.worst_case import WorstCase, typical, worst_case
 
 if TYPE_CHECKING:
     from orchestrator.cascade.runtime import Runtime
@@ -74,6 +74,7 @@ class RunSummary:
     saved: dict[str, int] = field(default_factory=dict)
     unpriced_calls: int = 0
     worst_case: WorstCase | None = None
+    typical: str = ""
     out: Path | None = None
     rejected_file: Path | None = None
     stopped: str = ""
@@ -111,7 +112,8 @@ async def arun_file(options: RunOptions) -> RunSummary:
         rt.strict_config = not options.resume_with_changes
         await _reachable(rt)
         summary.worst_case = worst_case(size, rt)
-        _ask(options, summary.worst_case, rt)
+        summary.typical = typical(size.lines, await rt.store.spent_so_far(rt.config.pipeline))
+        _ask(options, summary.worst_case, summary.typical, rt)
         await pipeline.take_up_spot_checks()
         with contextlib.ExitStack() as files:
             await _run(options, pipeline, rt, summary, files, size.lines)
@@ -225,7 +227,7 @@ async def _reachable(rt: Runtime) -> None:
             )
 
 
-def _ask(options: RunOptions, worst: WorstCase, rt: Runtime) -> None:
+def _ask(options: RunOptions, worst: WorstCase, typical: str, rt: Runtime) -> None:
     if worst.unpriced and options.strict_prices:
         raise UnpricedCall(f"no price for {', '.join(worst.unpriced)} (--strict-prices)")
     words = "worst case: " + (" + ".join(str(c) for c in worst.costs) or "unknown")
@@ -233,9 +235,18 @@ def _ask(options: RunOptions, worst: WorstCase, rt: Runtime) -> None:
         words += f", without {', '.join(worst.unpriced)}, which the price book does not hold"
     if options.progress is not None:
         options.progress.note(words + " (every task drafted as often as allowed, and escalated)")
-    limit = rt.config.budget.per_day or options.max_cost
+        if typical:
+            options.progress.note(typical)
+    if typical:
+        words += f"; {typical}"
+    limit = _tightest(rt) or options.max_cost
     above = limit is not None and any(c.currency == limit.currency and c.nano > limit.nano for c in worst.costs)
     if above and not options.yes:
-        question = f"{words}. That is above the budget of {limit}, which stops the run there. Go on?"
+        question = f"{words}. The worst case is above the limit of {limit}, which stops the run there. Go on?"
         if options.confirm is None or not options.confirm(question):
             raise InputError("not started: the worst case is above the budget", hint="give --yes to start all the same")
+
+
+def _tightest(rt: Runtime) -> Money | None:
+    """The smallest limit of the pipeline's file on what all tasks together may cost."""
+    return min((limit for _, limit in rt.config.budget.spans()), key=lambda limit: limit.nano, default=None)

@@ -13,7 +13,21 @@ from pathlib import Path
 import click
 
 from orchestrator import __version__
-from orchestrator.commands import assess, cache, drafter, ledger, prices, quality, run, simulate, start
+from orchestrator.commands import (
+    assess,
+    budget,
+    cache,
+    drafter,
+    ledger,
+    outcome,
+    prices,
+    quality,
+    report,
+    run,
+    simulate,
+    start,
+    verify,
+)
 from orchestrator.errors import InputError, OrchestratorError
 
 INTERRUPTED = 130
@@ -33,9 +47,9 @@ def cli() -> None:
 
 
 for command in (
-    run.run, run.check, ledger.report, ledger.outcome, ledger.handoffs, ledger.explain, ledger.forget,
-    quality.calibrate, assess.assess, simulate.simulate, drafter.drafter, prices.prices, cache.cache, start.schema,
-    start.init, start.demo,
+    run.run, run.check, report.report, outcome.outcome, ledger.handoffs, ledger.explain, ledger.forget, verify.verify,
+    quality.calibrate, assess.assess, simulate.simulate, drafter.drafter, prices.prices, budget.budget, cache.cache,
+    start.schema, start.init, start.demo,
 ):
     cli.add_command(command)
 

@@ -23,12 +23,16 @@ from orchestrator.scaffold import starters
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.finance.export.formats import FileFormat
+
 MAX_REGRET = 0.03
 CONFIDENCE = 0.9
 CONCURRENCY = 64
 COLUMNS: tuple[tuple[str, Mode], ...] = (
     ("always draft", "draft_only"), ("always validate", "validate_only"), ("cascade", "cascade"),
 )
+
+REPORTS: tuple[FileFormat, ...] = ("html", "xlsx", "json", "csv", "focus")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,19 +196,25 @@ def _dollars(nano: float | None, places: int = 4) -> str:
 
 
 async def _report(out: Path, example: str, console: Console) -> None:
+    from orchestrator.finance.charged import build_breakdown
+    from orchestrator.finance.export.formats import ENDINGS, written
+    from orchestrator.finance.export.frozen import settled
     from orchestrator.finance.records import ReportQuery
-    from orchestrator.finance.render import render
     from orchestrator.finance.report import build_report
     from orchestrator.store.engine import Store
 
     store = await Store.open(f"sqlite:///{out}/orchestrator.db")
     try:
         report = build_report(store, ReportQuery())
+        made = settled(report, build_breakdown(store, report))
     finally:
         await store.aclose()
     console.print("\n[bold]3. The cost report of the cascade[/]")
-    console.print(render(report, "table"), markup=False, soft_wrap=True)
-    for kind in ("json", "csv"):
-        (out / f"report.{kind}").write_text(render(report, kind), encoding="utf-8")
-    console.print(f"\nReport files: {out / 'report.json'}, {out / 'report.csv'}. Look into one run: "
-                  f"orchestrator explain {example} --store sqlite:///{out}/orchestrator.db", soft_wrap=True)
+    console.print(written(*made, "table").decode(), markup=False, soft_wrap=True)
+    files = []
+    for kind in REPORTS:
+        files.append(out / f"{'focus' if kind == 'focus' else 'report'}.{ENDINGS[kind]}")
+        files[-1].write_bytes(written(*made, kind))
+    console.print(f"\nReport files: {', '.join(map(str, files))}", soft_wrap=True)
+    console.print(f"Look into one run: orchestrator explain {example} --store sqlite:///{out}/orchestrator.db",
+                  soft_wrap=True)

@@ -32,10 +32,11 @@ Each class has `retryable` (may the same request be sent again), `hint` (what to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.records import Usage
+    from orchestrator.records import ServiceTier, Usage
 
 
 class OrchestratorError(Exception):
@@ -97,7 +98,13 @@ class StoreTooNew(StoreError):
 
 
 class BudgetExceeded(OrchestratorError):
+    """`for_now`: there is room for the call, once calls in flight have settled below what they reserve."""
+
     hint = "raise `budget:` in the pipeline, or wait for the next UTC day"
+
+    def __init__(self, message: str, *, hint: str | None = None, for_now: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.for_now = for_now
 
 
 class UnpricedCall(OrchestratorError):
@@ -113,8 +120,13 @@ class Cancelled(OrchestratorError):
 
 
 class ModelError(OrchestratorError):
-    """A call without an answer. `usage` is what the provider billed for it, where it said so;
+    """A call without an answer. `usage` is what the provider billed for it, where it said so, with the tier, the
+    model that answered and the response's id as far as they were told;
     `sent` is False where the request certainly never left (nothing can have been billed)."""
+
+    tier: ServiceTier | None = None
+    answered: str | None = None
+    response_id: str | None = None
 
     def __init__(
         self, message: str, *, hint: str | None = None, usage: Usage | None = None, sent: bool = True,
@@ -122,6 +134,13 @@ class ModelError(OrchestratorError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.usage, self.sent, self.endpoint = usage, sent, endpoint
+
+    def told(self, head: Mapping[str, Any], tier: ServiceTier | None) -> None:
+        """Keep what the beginning of a reply told of who answered it: `id` and `model`."""
+        self.tier = tier
+        self.answered, self.response_id = (
+            value if isinstance(value := head.get(key), str) and value else None for key in ("model", "id")
+        )
 
 
 class ContextOverflow(ModelError):

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.checked import nearest, validated
-from orchestrator.config.prices import PriceBook
+from orchestrator.config.checked import validated
+from orchestrator.config.price_types import instant
+from orchestrator.config.prices import PriceBook, PriceEntry
 from orchestrator.config.yaml12 import parse_yaml, read_yaml
 from orchestrator.errors import InputError
-
-_MILLION = 1_000_000
-_SHIPPED = {
-    "input": "input_cost_per_token",
-    "output": "output_cost_per_token",
-    "cache_read": "cache_read_input_token_cost",
-    "cache_write": "cache_creation_input_token_cost",
-    "reasoning": "output_cost_per_reasoning_token",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pinned:
-    """A price to be written: of a million tokens, by class. `aliases` are names the provider answers with."""
-
-    model: str
-    per_million: Mapping[str, Decimal]
-    currency: str = "USD"
-    source: str = ""
-    aliases: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+from orchestrator.shipped_prices import Figures, Pinned
 
 
 def load_book(path: Path) -> PriceBook:
@@ -44,74 +22,64 @@ def load_book(path: Path) -> PriceBook:
     return validated(PriceBook, read_yaml(path))
 
 
-def shipped_price(model: str, *, aliases: tuple[str, ...] = ()) -> Pinned:
-    """The price LiteLLM ships for `model`, `provider/name` as in `use: litellm:…`. Raises InputError if it has none."""
-    table = _shipped_table()
-    key = _key(model, table)
-    entry = table[key]
-    figures = {
-        name: Decimal(str(entry[field])) * _MILLION for name, field in _SHIPPED.items() if entry.get(field) is not None
-    }
-    if not {"input", "output"} <= figures.keys():
-        raise InputError(
-            f"LiteLLM's table has no token prices for {model!r}", hint="give them by hand: --input and --output"
-        )
-    tiers = sorted(field for field in entry if "_above_" in field and "cost_per_token" in field)
-    remarks = (f"LiteLLM also lists {', '.join(tiers)}, which the book does not hold",) if tiers else ()
-    served = (model.partition("/")[2],) if "/" in model else ()
-    return Pinned(
-        model=model, per_million=figures, source=f"litellm {version('litellm')}", aliases=(*served, *aliases),
-        remarks=remarks,
-    )
-
-
-def pin_price(path: Path, pinned: Pinned, valid_from: date) -> str:
+def pin_price(path: Path, pinned: Pinned, valid_from: date | datetime) -> str:
     """Add `pinned` to the book at `path`, made if it is not there; returns what was done, in words.
 
     Comments and order stay. Raises InputError where the book has another price of that model from that day on.
     """
-    entry = {
-        "model": pinned.model, "currency": pinned.currency, "valid_from": valid_from,
-        "per_million": {name: _number(figure) for name, figure in pinned.per_million.items()}, "source": pinned.source,
-    }
+    entry = _written(pinned, valid_from)
     text = path.read_text(encoding="utf-8") if path.exists() else f"book: {path.stem}\nprices: []\n"
     book = validated(PriceBook, parse_yaml(text, path))
     held = [one for one in book.prices if one.model == pinned.model]
-    latest = max(held, key=lambda one: one.valid_from, default=None)
+    latest = max(held, key=lambda one: instant(one.valid_from), default=None)
     new = PriceBook.model_validate({"book": "new", "prices": [entry]}).prices[0]
-    if latest is not None and (latest.per_million, latest.currency) == (new.per_million, new.currency):
+    if latest is not None and latest.valid_to is None and _figures(latest) == _figures(new):
         return f"{pinned.model}: unchanged since {latest.valid_from}"
-    if any(one.valid_from == valid_from for one in held):
+    if any(instant(one.valid_from) == instant(valid_from) for one in held):
         raise InputError(
             f"{path} has another price of {pinned.model!r} from {valid_from}",
-            hint="give --valid-from another day; what was charged by a price keeps it",
+            hint="give --valid-from another day or moment; what was charged by a price keeps it",
         )
     aliases = {name: pinned.model for name in pinned.aliases if name != pinned.model and name not in book.aliases}
     written = _with_entry(text, entry, aliases)
     validated(PriceBook, parse_yaml(written, path))
     path.write_text(written, encoding="utf-8")
     also = f", also as {', '.join(aliases)}" if aliases else ""
-    return f"{pinned.model}: {_words(pinned)} from {valid_from}{also}"
+    return f"{pinned.model}: {_words(pinned)} from {valid_from.isoformat()}{also}"
 
 
-def _shipped_table() -> Mapping[str, Mapping[str, Any]]:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # read at import: without it, the table is fetched
-    import litellm
+def add_entry(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add an entry to the book at `path`, made if it is not there. Raises ConfigError, and then nothing is written."""
+    text = path.read_text(encoding="utf-8") if path.exists() else f"book: {path.stem}\nprices: []\n"
+    written = _with_entry(text, entry, {})
+    validated(PriceBook, parse_yaml(written, path))
+    path.write_text(written, encoding="utf-8")
 
-    table: Mapping[str, Mapping[str, Any]] = litellm.model_cost
-    return table
+
+def _figures(entry: PriceEntry) -> tuple[object, ...]:
+    return entry.per_million, entry.tiers, entry.above, entry.currency
 
 
-def _key(model: str, table: Mapping[str, Mapping[str, Any]]) -> str:
-    if model in table:
-        return model
-    provider, _, name = model.partition("/")
-    if name in table and table[name].get("litellm_provider") == provider:
-        return name
-    raise InputError(
-        f"LiteLLM's table has no {model!r}{nearest(name or model, list(table))[:200]}",
-        hint="give the figures of the provider's page by hand: --input and --output",
-    )
+def _written(pinned: Pinned, valid_from: date | datetime) -> dict[str, Any]:
+    """The entry as it stands in the file."""
+    entry: dict[str, Any] = {
+        "model": pinned.model, "currency": pinned.currency,
+        "valid_from": valid_from.isoformat() if isinstance(valid_from, datetime) else valid_from,
+        "per_million": _numbers(pinned.per_million),
+    }
+    if pinned.tiers:
+        entry["tiers"] = {tier: _numbers(figures) for tier, figures in pinned.tiers.items()}
+    if pinned.above:
+        entry["above"] = [
+            {"prompt_tokens": one.prompt_tokens, "per_million": _numbers(one.per_million)}
+            | ({"tiers": {tier: _numbers(figures) for tier, figures in one.tiers.items()}} if one.tiers else {})
+            for one in pinned.above
+        ]
+    return {**entry, "source": pinned.source}
+
+
+def _numbers(figures: Figures) -> dict[str, int | float | str]:
+    return {name: _number(figure) for name, figure in figures.items()}
 
 
 def _with_entry(text: str, entry: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
@@ -141,4 +109,5 @@ def _number(figure: Decimal) -> int | float | str:
 
 def _words(pinned: Pinned) -> str:
     figures = ", ".join(f"{name} {_number(figure)}" for name, figure in pinned.per_million.items())
-    return f"{figures} {pinned.currency} a million tokens"
+    more = [*pinned.tiers, *(f"above {one.prompt_tokens:,} tokens" for one in pinned.above)]
+    return f"{figures} {pinned.currency} a million tokens{' (also ' + ', '.join(more) + ')' if more else ''}"

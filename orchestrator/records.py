@@ -22,8 +22,8 @@ Location = Literal["local", "remote"]
 SuccessSource = Literal["require", "feedback", "label", "proof", "spot_check", "validator", "status", "unknown"]
 Provenance = Literal["provider", "priced", "estimated", "allocated", "unsettled", "unpriced", "cache"]
 CallState = Literal["intent", "settled", "unsettled"]
-ServiceTier = Literal["batch", "flex", "priority"]
-"""What a provider bills at other prices than its standard ones, which are None."""
+ServiceTier = Literal["batch", "flex", "priority", "other"]
+"""What a provider bills at other prices than its standard ones, which are None. `other`: one that no book prices."""
 
 STATUSES: tuple[Status, ...] = (
     "accepted", "approved", "repaired", "redone", "handed_off", "declined", "failed",

@@ -35,23 +35,25 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What a file holds: `lines` that are not blank, and their `size_bytes` altogether."""
+    """What a file holds: `lines` that are not blank, their `size_bytes` altogether, and those of the longest."""
 
     lines: int
     size_bytes: int
+    longest: int = 0
 
 
 def measure(path: Path, limit: int | None = None) -> Size:
     """Count the first `limit` lines (None: all) without parsing. Raises InputError where the file can't be read."""
-    lines = size = 0
+    lines = size = longest = 0
     header = 1 if path.suffix.lower() == ".csv" else 0
     for _, raw in _raw_lines(path, LONGEST):
         if limit is not None and lines >= limit + header:
             break
         if raw is None or raw.strip():
             lines += 1
-            size += len(raw) if raw is not None else LONGEST
-    return Size(lines=max(0, lines - header), size_bytes=size)
+            size += (length := len(raw) if raw is not None else LONGEST)
+            longest = max(longest, length)
+    return Size(lines=max(0, lines - header), size_bytes=size, longest=longest)
 
 
 def read(path: Path, *, task_bytes: int, schema: Mapping[str, Any] | None) -> Iterator[Line]:

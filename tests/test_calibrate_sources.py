@@ -162,7 +162,7 @@ async def test_a_sum_buys_a_certificate_with_the_cost_told_before(tmp_path: Path
     assert await _spent(tmp_path) == 200 * RECORD
 
 
-@pytest.mark.parametrize("of_bound", [3, 20])
+@pytest.mark.parametrize("of_bound", [3, 12])
 async def test_never_more_than_the_sum_is_spent_and_the_next_try_goes_on(tmp_path: Path, of_bound: int) -> None:
     path = unlabelled(tmp_path, 150, 50)
     told: list[str] = []

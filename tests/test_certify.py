@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from orchestrator.intervals import binomial_cdf, clopper_pearson
 from orchestrator.quality import Record, certify
+from orchestrator.quality.certification.p_values import p_value_of_count, p_value_of_sum
 from orchestrator.quality.certification.sample import keeps
-from orchestrator.quality.certification.thresholds import p_value_of_count, p_value_of_sum
 
 ALPHA, DELTA = 0.05, 0.10
 

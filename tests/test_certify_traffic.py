@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("numpy")
 
 from orchestrator.quality import Certificate, Record, certify
-from orchestrator.quality.certification.known_coverage import _probability, known_coverage
+from orchestrator.quality.certification.known_coverage import _Draws, known_coverage
 from orchestrator.quality.certification.sample import Sample
 from orchestrator.quality.certification.traffic import Traffic
 
@@ -121,7 +121,10 @@ def test_the_probability_is_the_sum_over_all_draws(n: int, others: int, c: float
                 share = (a + m) / (n + others)
                 if k - alpha / max(share, 0.5) * (a - n * share) <= d + 1e-9:
                     total += joint * math.comb(others, m) * c**m * (1 - c) ** (others - m)
-    assert total <= _probability(n, others, alpha, d, c) <= total + 2e-7
+    draws = _Draws(n, others, alpha, d, c)
+    assert total <= draws.probability() <= total + 2e-7
+    assert draws.is_at_most(total + 2e-7)
+    assert not draws.is_at_most(total - 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -201,13 +204,13 @@ def test_traffic_of_another_population_is_refused(loss: str) -> None:
         certify(drawn(300, generator), max_regret=ALPHA, traffic=["high"])  # type: ignore[list-item]
 
 
-def test_for_the_selective_error_traffic_fixes_the_candidates_and_no_record_is_set_aside() -> None:
+def test_for_the_selective_error_traffic_fixes_the_start_and_no_record_is_set_aside() -> None:
     generator = random.Random(10)
     records = [Record(s := generator.random(), generator.random() < 0.7 + 0.3 * s) for _ in range(400)]
     alone = certify(records, max_regret=0.1, loss="selective")
     helped = certify(records, max_regret=0.1, loss="selective", traffic=[generator.random() for _ in range(2000)])
-    assert (alone.n, alone.traffic, helped.n, helped.traffic) == (320, 0, 400, 2000)
-    assert "80 set aside" in alone.computed_from
+    assert (alone.n, alone.traffic, helped.n, helped.traffic) == (360, 0, 400, 2000)
+    assert "40 set aside" in alone.computed_from
     assert "set aside" not in helped.computed_from
 
 

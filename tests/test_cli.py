@@ -37,7 +37,7 @@ def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, (*words, name))
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             yield (*words, name), command
 
 
@@ -45,7 +45,7 @@ def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(words) for words, _ in commands()} == {
         "run", "check", "report", "outcome", "handoffs list", "handoffs resolve", "explain", "forget", "calibrate",
         "assess", "simulate", "drafter up", "drafter status", "drafter down", "prices show", "prices pin",
-        "prices check", "cache stats", "cache purge", "schema", "init", "demo",
+        "prices check", "cache stats", "cache purge", "schema", "init", "demo", "verify", "report close",
     }
 
 
@@ -257,7 +257,9 @@ def test_prices_are_pinned_from_litellms_table_and_by_hand_and_comments_stay(
     mini = found["openai/gpt-4o-mini", "2026-11-01"]
     assert mini is not None
     assert (str(mini.input), str(mini.output)) == ("0.15", "0.6")
-    assert loaded.aliases == {"gpt-4o-mini": "openai/gpt-4o-mini", "m-2026": "m"}
+    assert loaded.aliases == {
+        "gpt-4o-mini": "openai/gpt-4o-mini", "gpt-4o-mini-2024-07-18": "openai/gpt-4o-mini", "m-2026": "m",
+    }
     capsys.readouterr()
     assert run_command(["prices", "show", str(book)]) == 0
     assert "gpt-4o-mini" in capsys.readouterr().out

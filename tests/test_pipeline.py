@@ -134,7 +134,7 @@ async def test_a_spot_check_looks_off_the_path_and_becomes_feedback(tmp_path: Pa
 
 async def test_a_spent_budget_hands_off_before_anything_is_sent(tmp_path: Path) -> None:
     clients = both(lambda _: A)
-    path = write_pipeline(tmp_path / "p", budget={"per_day": "0.00005 USD"})
+    path = write_pipeline(tmp_path / "p", budget={"per_day": "0.00011 USD"})
     async with Pipeline.load(path, store="memory:", clients=clients) as pipeline:
         outcomes = [await pipeline.arun(Task(input={"text": str(i)})) for i in range(9)]
     statuses = [o.status for o in outcomes]

@@ -163,14 +163,20 @@ async def test_the_lease_is_renewed_while_the_event_loop_is_blocked(opened: Open
         assert time.monotonic() < give_up, "the lease was not renewed"
 
 
-async def test_closing_leaves_no_open_call_and_no_owner(opened: Opener, url: str, clock: Clock) -> None:
-    watching = await opened()
+async def test_closing_leaves_no_open_call_and_of_the_owner_only_the_head_of_its_chain(
+    opened: Opener, url: str, clock: Clock
+) -> None:
+    watching, nothing_sealed = await opened(), await Store.open(url, clock=clock)
     store = await Store.open(url, clock=clock)
     await store.intend(intent("k1", budgets=(line(100),)))
     await store.aclose()
+    await nothing_sealed.aclose()
     assert [c.state for c in await watching.calls_of("r1")] == ["unsettled"]
     with watching.read() as connection:
-        assert connection.execute(select(owner.c.owner_id)).scalars().all() == [watching.owner_id]
+        left = {row.owner_id: row for row in connection.execute(select(owner))}
+    assert set(left) == {watching.owner_id, store.owner_id}
+    assert (left[store.owner_id].sealed, left[store.owner_id].recovered_at) == (1, clock.now)
+    assert (await watching.recover()).owners == 0
 
 
 def test_a_process_has_a_start_and_a_zombie_has_none() -> None:

@@ -17,11 +17,13 @@ DOCS = Path(__file__).parent.parent / "docs" / "yaml.md"
 SECTIONS: dict[str, type[BaseModel]] = {
     "Pipeline": p.PipelineConfig, "models.NAME": p.ModelConfig, "models.NAME.serve": p.Serve, "steps[]": p.StepConfig,
     "steps[].draft": p.DraftConfig, "steps[].confidence": p.ConfidenceConfig, "steps[].validate": p.ValidateConfig,
-    "steps[].gate": p.GateConfig, "drift": p.DriftConfig, "on_lapse": p.LapseHook,
-    "cache": p.CacheConfig, "budget": p.BudgetConfig, "limits": p.Limits, "limits.escalation": p.EscalationLimit,
+    "steps[].gate": p.GateConfig, "drift": p.DriftConfig, "on_lapse": p.LapseHook, "telemetry": p.TelemetryConfig,
+    "cache": p.CacheConfig, "budget": p.BudgetConfig,
+    "budget.tenants": p.SpanLimits, "limits": p.Limits, "limits.escalation": p.EscalationLimit,
     "content": p.ContentConfig, "success": p.SuccessConfig, "Policy": policy.PolicyConfig,
     "before[]": policy.BeforeRule, "after[]": policy.AfterRule, "Price book": prices.PriceBook,
     "prices[]": prices.PriceEntry, "prices[].per_million": prices.TokenPrices, "prices[].gpu_hour": prices.GpuHour,
+    "prices[].above[]": prices.Above, "accounts.NAME": prices.Account, "rates[]": prices.Rate,
 }
 ROW = re.compile(r"^\| `([^`]+)` \| (.+) \| (.+) \|$")
 

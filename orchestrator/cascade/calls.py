@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cascade.keys import request_key, upper_bound
 from orchestrator.cascade.model import Model
-from orchestrator.cascade.pricing import Bill, Pricing, price_record
+from orchestrator.cascade.pricing import Bill, Pricing, believable, price_record
 from orchestrator.cascade.reservation import Budgets
 from orchestrator.cascade.run import Run, new_id
-from orchestrator.config.pipeline import BudgetConfig
+from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.prices import PriceBook
 from orchestrator.errors import (
     BudgetExceeded,
@@ -35,6 +35,7 @@ from orchestrator.store.entries import AnswerKeep, CallIntent, CallSettlement
 if TYPE_CHECKING:
     from orchestrator.store.engine import Store
     from orchestrator.store.entries import StoredAnswer
+    from orchestrator.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +56,14 @@ class Caller:
 
     def __init__(
         self, *, store: Store, pipeline: str, book: PriceBook | None, budget: BudgetConfig, cache_ttl_s: float | None,
-        keep_s: float | None, clock: Callable[[], float],
+        keep_s: float | None, clock: Callable[[], float], cost_center: str = "",
+        telemetry: Telemetry | None = None,
     ) -> None:
         """`cache_ttl_s` None: no cache. `keep_s`: how long an answer is kept for resuming; None: none is kept."""
-        self._store, self._pipeline = store, pipeline
+        self._store, self._pipeline, self._cost_center = store, pipeline, cost_center
         self._pricing, self._budgets = Pricing(book), Budgets(pipeline, budget)
         self._cache_ttl_s, self._keep_s, self._clock = cache_ttl_s, keep_s, clock
+        self._telemetry = telemetry
         self._flights: dict[tuple[str, str], asyncio.Future[Answered]] = {}
 
     # -- the memo ------------------------------------------------------------------------------------------------
@@ -173,14 +176,20 @@ class Caller:
         self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
         attempt: int, left_s: float,
     ) -> Answered:
-        most = upper_bound(request)
-        bound = self._pricing.bound(model, most, self._clock())
+        most = upper_bound(request, model.config)
+        bound = self._pricing.bound(model, request, most, self._clock())
         gate = model.pool.pick()
-        async with gate.enter(tokens=most.total) as entry:
-            intent = self._intent(run, step, role, model, request, key, attempt, gate.endpoint, bound)
-            answered = await self._asked(run, intent, model, request, cacheable, left_s)
-            entry.used(answered.answer.usage.total)
-            return answered
+        async with gate.enter(tokens=most.total if most else request.max_tokens) as entry:
+            give_up = time.monotonic() + left_s
+            while True:
+                intent = self._intent(run, step, role, model, request, key, attempt, gate.endpoint, bound)
+                try:
+                    answered = await self._asked(run, intent, model, request, cacheable, give_up - time.monotonic())
+                except BudgetExceeded as refusal:
+                    await self._budgets.room(refusal, give_up)
+                else:
+                    entry.used(answered.answer.usage.total)
+                    return answered
 
     async def _asked(
         self, run: Run, intent: CallIntent, model: Model, request: Request, cacheable: Cacheable, left_s: float,
@@ -191,23 +200,23 @@ class Caller:
         try:
             await self._store.intend(intent)
             sent = True
-            answer = await model.client.complete(
+            answer = believable(await model.client.complete(
                 request, call_id=intent.call_id, endpoint=intent.endpoint, timeout_s=timeout_s
-            )
+            ))
         except (BudgetExceeded, StoreError):
             raise
         except ModelError as error:
-            await _through(self._settle_failed(run, intent, model, error, time.perf_counter() - started))
+            await _through(self._settle_failed(run, intent, model, request, error, time.perf_counter() - started))
             raise
         except BaseException as error:  # cancelled, mostly: what was sent may be billed, so it is settled
             lost = ConnectionLost(f"given up before an answer came: {type(error).__name__}", sent=sent)
-            await _through(self._settle_failed(run, intent, model, lost, time.perf_counter() - started))
+            await _through(self._settle_failed(run, intent, model, request, lost, time.perf_counter() - started))
             raise
         memo_key = intent.request_key
         keep = self._cache_ttl_s is not None and cacheable(answer)
         if not keep:
             memo_key = f"{run.run_id}:{intent.request_key}"
-        await self._settle(run, intent, model, answer, memo_key, self._cache_ttl_s if keep else None)
+        await self._settle(run, intent, model, request, answer, memo_key, self._cache_ttl_s if keep else None)
         return Answered(answer=answer, memo_key=memo_key)
 
     # -- the ledger ----------------------------------------------------------------------------------------------
@@ -221,12 +230,13 @@ class Caller:
         return CallIntent(
             call_id=new_id("c", now), run_id=run.run_id, pipeline=self._pipeline, step=step, role=role,
             attempt=attempt, sample=request.sample, model=model.client.name, provider=model.config.kind,
-            endpoint=endpoint, request_key=key, bound=bound, budgets=self._budgets.lines(run, model, bound, day),
-            budget_day=day, account=model.config.account,
+            endpoint=endpoint, request_key=key, bound=bound, budgets=self._budgets.lines(run, model, bound, now),
+            budget_day=day, account=model.config.account, tenant=run.task.tenant, cost_center=self._cost_center,
         )
 
     async def _settle(
-        self, run: Run, intent: CallIntent, model: Model, answer: Answer, memo_key: str, ttl_s: float | None,
+        self, run: Run, intent: CallIntent, model: Model, request: Request, answer: Answer, memo_key: str,
+        ttl_s: float | None,
     ) -> None:
         now = self._clock()
         kept_s = self._keep_s if ttl_s is None else ttl_s
@@ -234,32 +244,38 @@ class Caller:
             tenant=run.task.tenant, memo_key=memo_key, answer=answer, expires_at=now + kept_s,
         )
         bill = self._pricing.answered(model, answer, now)
-        await self._record(run, intent, bill, answer.latency_ms, now, answer=answer, keep=keep)
+        await self._record(run, intent, request, bill, answer.latency_ms, now, answer=answer, keep=keep)
 
     async def _settle_failed(
-        self, run: Run, intent: CallIntent, model: Model, error: ModelError, seconds: float
+        self, run: Run, intent: CallIntent, model: Model, request: Request, error: ModelError, seconds: float
     ) -> None:
         now = self._clock()
         bill = self._pricing.failed(model, error, now)
-        await self._record(run, intent, bill, seconds * 1000, now, error=f"{type(error).__name__}: {error}"[:500])
+        await self._record(run, intent, request, bill, seconds * 1000, now, error=error)
 
     async def _record(
-        self, run: Run, intent: CallIntent, bill: Bill, latency_ms: float, now: float, *,
-        answer: Answer | None = None, keep: AnswerKeep | None = None, error: str | None = None,
+        self, run: Run, intent: CallIntent, request: Request, bill: Bill, latency_ms: float, now: float, *,
+        answer: Answer | None = None, keep: AnswerKeep | None = None, error: ModelError | None = None,
     ) -> None:
+        said = None if error is None else f"{type(error).__name__}: {error}"[:500]
+        answered, response_id = (error.answered, error.response_id) if error else (None, None)
+        if answer is not None:
+            answered, response_id = answer.model, answer.response_id
         run.calls.append(Call(
             call_id=intent.call_id, run_id=run.run_id, step=intent.step, role=intent.role, model=intent.model,
             attempt=intent.attempt, sample=intent.sample, usage=bill.usage, cost=bill.cost,
-            provenance=bill.provenance, state=bill.state, latency_ms=latency_ms, error=error,
+            provenance=bill.provenance, state=bill.state, latency_ms=latency_ms, error=said,
         ))
         settlement = CallSettlement(
-            call_id=intent.call_id, state=bill.state, model_answered=answer.model if answer else None,
-            response_id=answer.response_id if answer else None,
-            finish_reason=answer.finish_reason if answer else None, error=error, usage=bill.usage, tier=bill.tier,
+            call_id=intent.call_id, state=bill.state, model_answered=answered, response_id=response_id,
+            finish_reason=answer.finish_reason if answer else None, error=said, usage=bill.usage, tier=bill.tier,
             cost=bill.cost, costs=bill.costs, price_version=bill.price.version_id if bill.price else None,
             provenance=bill.provenance, latency_ms=latency_ms, ended_at=now, keep=keep,
         )
+        if self._telemetry is not None:
+            run.spans = self._telemetry.called(run.spans, run.task.meta, intent, request, settlement)
         await self._store.settle(settlement, price_record(bill.price, now) if bill.price else None)
+        self._budgets.settled()
 
 
 async def _through(write: Coroutine[None, None, None]) -> None:

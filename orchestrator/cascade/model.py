@@ -25,8 +25,3 @@ class Model:
     retrying: AsyncRetrying
     identity: bytes
     """Stable JSON of what, besides the request, can change an answer (`keys.model_identity`)."""
-
-    def is_called(self, answered: str) -> bool:
-        """Is `answered` this very model? LiteLLM's names lead with a provider, which no provider repeats."""
-        name = self.client.name
-        return answered == name or (self.config.kind == "litellm" and answered == name.partition("/")[2])

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from orchestrator.cascade.keys import asked_tier
 from orchestrator.cascade.model import Model
 from orchestrator.config.prices import PriceBook, PriceEntry
 from orchestrator.errors import BadAnswer, CallTimedOut, ConnectionLost, ModelError
-from orchestrator.records import Answer, CallState, Money, Provenance, ServiceTier, Usage
+from orchestrator.records import TOKEN_CLASSES, Answer, CallState, Money, Provenance, Request, ServiceTier, Usage
 from orchestrator.store.entries import PriceRecord
 
 NOT_BILLED = Usage()
@@ -37,10 +38,11 @@ class Pricing:
     def __init__(self, book: PriceBook | None) -> None:
         self._book = book
 
-    def bound(self, model: Model, most: Usage, at: float) -> Money | None:
-        """The most that a call of at most this usage can cost; None where its model has no price."""
-        entry = self._entry(model, model.client.name, at)
-        return entry.cost(most) if entry else None
+    def bound(self, model: Model, request: Request, most: Usage | None, at: float) -> Money | None:
+        """The most that `request` can cost, of at most `most` tokens; None where nothing bounds these, or where its
+        model has no price in the tier that is asked for."""
+        entry = self._entry(model, None, at)
+        return entry.bound(most, asked_tier(request, model.config)) if most and entry else None
 
     def answered(self, model: Model, answer: Answer, at: float) -> Bill:
         """What an answer cost: what the provider says, else its usage times the price of the model that answered."""
@@ -51,23 +53,34 @@ class Pricing:
 
     def failed(self, model: Model, error: ModelError, at: float) -> Bill:
         """What a failed call cost: nothing where it never left or was refused; unknown where it may be billed."""
-        entry = self._entry(model, model.client.name, at)
+        entry = self._entry(model, error.answered, at)
         if error.usage is not None:
-            return _priced(entry, error.usage, None, "estimated")
+            return _priced(entry, error.usage, error.tier, "estimated" if error.usage.estimated else "priced")
         if error.sent and isinstance(error, (ConnectionLost, CallTimedOut, BadAnswer)):
             return Bill(state="unsettled", provenance="unsettled")
         free = Money(nano=0, currency=entry.currency) if entry else None
         return Bill(state="settled", provenance="priced" if entry else "unpriced", usage=NOT_BILLED, cost=free)
 
-    def _entry(self, model: Model, answered: str, at: float) -> PriceEntry | None:
-        """The price of the model that answered; the pipeline's own `price:` alias only where it is the one asked."""
+    def _entry(self, model: Model, answered: str | None, at: float) -> PriceEntry | None:
         if self._book is None:
             return None
-        moment = datetime.fromtimestamp(at, UTC)
-        names = [answered]
-        if model.is_called(answered):
-            names += [model.client.name, *([model.config.price] if model.config.price else [])]
-        return next((entry for name in names if (entry := self._book.entry(name, moment)) is not None), None)
+        config = model.config
+        return self._book.entry_of(
+            asked=model.client.name, kind=config.kind, answered=answered, price=config.price,
+            at=datetime.fromtimestamp(at, UTC),
+        )
+
+
+def believable(answer: Answer) -> Answer:
+    """The answer, unless its figures can't be: then BadAnswer, and what it costs is not known. (Of our own clients
+    none gives such a one; a `python:` model may.)"""
+    for name in TOKEN_CLASSES:
+        tokens = getattr(answer.usage, name)
+        if not isinstance(tokens, int) or tokens < 0:
+            raise BadAnswer(f"model {answer.model!r} told {tokens!r} {name} tokens: they are counted from 0 up")
+    if answer.cost is not None and answer.cost.nano < 0:
+        raise BadAnswer(f"model {answer.model!r} told a cost of {answer.cost}: a call can't cost less than nothing")
+    return answer
 
 
 def price_record(entry: PriceEntry, now: float) -> PriceRecord:
@@ -75,7 +88,7 @@ def price_record(entry: PriceEntry, now: float) -> PriceRecord:
 
 
 def _priced(entry: PriceEntry | None, usage: Usage, tier: ServiceTier | None, kind: Provenance) -> Bill:
-    if entry is None:
+    if entry is None or not entry.covers(usage, tier):
         return Bill(state="settled", provenance="unpriced", usage=usage, tier=tier)
     costs = entry.costs(usage, tier)
     return Bill(

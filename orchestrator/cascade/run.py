@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import (
@@ -22,6 +22,9 @@ from orchestrator.records import (
     Task,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.telemetry import Spans
 
 
 class Stage(StrEnum):
@@ -100,6 +103,7 @@ class Run:
     checks: list[tuple[str, float]] = field(default_factory=list)
     error: OrchestratorError | None = None
     outcome: Outcome | None = None
+    spans: Spans | None = None
 
     @property
     def collects(self) -> bool:

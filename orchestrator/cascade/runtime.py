@@ -22,6 +22,7 @@ from orchestrator.config.feature_names import feature_names
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json, model_target
 from orchestrator.config.pipeline import Compared, PipelineConfig, StepConfig
 from orchestrator.config.plugins import load_callable
+from orchestrator.config.telemetry import wanted
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_for
 from orchestrator.models.limits import EndpointGate, EndpointPool, retrying
@@ -31,6 +32,7 @@ from orchestrator.store.entries import ConfigEntry
 if TYPE_CHECKING:
     from orchestrator.models.client import ModelClient
     from orchestrator.store.engine import Store
+    from orchestrator.telemetry import Telemetry
 
 NO_CACHE_KEEP_S = 7 * 86400.0
 """How long an answer kept only for resuming may wait for its run to be resumed."""
@@ -131,6 +133,7 @@ class Runtime:
     require: Expression | None
     guards: tuple[tuple[str, Callable[..., Any]], ...]
     task_schema: Any
+    telemetry: Telemetry | None = None
     in_file: bool = False
     strict_config: bool = False
     calibrating: bool = False
@@ -172,6 +175,8 @@ class Runtime:
             await asyncio.gather(*self.background, return_exceptions=True)
         for model in self.models.values():
             await model.client.aclose()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
 
 
 def build(
@@ -183,20 +188,35 @@ def build(
     models = {name: _model(loaded, name, (clients or {}).get(name)) for name in config.models}
     keep = config.content.keep
     cache = config.cache.ttl if config.cache and keep != "none" else None
+    telemetry = _telemetry(config)
     calls = Caller(
         store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=cache,
-        keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock,
+        keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock, cost_center=config.cost_center,
+        telemetry=telemetry,
     )
     apart = Caller(  # for what serves nobody: no answer is kept, so none is read back
         store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=None, keep_s=None,
-        clock=clock,
+        clock=clock, cost_center=config.cost_center, telemetry=telemetry,
     )
     return Runtime(
         loaded=loaded, store=store, models=models, calls=calls, apart=apart, clock=clock, mode=config.mode,
         steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
         require=compile_expression(config.success.require) if config.success.require else None,
         guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),
-        task_schema=_validator(loaded.task_schema), in_file=in_file,
+        task_schema=_validator(loaded.task_schema), telemetry=telemetry, in_file=in_file,
+    )
+
+
+def _telemetry(config: PipelineConfig) -> Telemetry | None:
+    """None, and nothing of it is even imported, unless it is configured."""
+    found = wanted(config.telemetry)
+    if found is None:
+        return None
+    from orchestrator.telemetry import telemetry_of
+
+    return telemetry_of(
+        found, pipeline=config.pipeline, version=str(config.version), tags=config.tags,
+        direct=config.residency == "local",
     )
 
 

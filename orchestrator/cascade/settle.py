@@ -44,6 +44,8 @@ async def settle(runs: Sequence[Run], rt: Runtime, *, wait: bool = True) -> None
     for run, outcome in outcomes:
         run.outcome, run.stage = outcome, Stage.DONE
         rt.let_go(run.task.tenant, run.task_key, outcome)
+        if rt.telemetry is not None:
+            rt.telemetry.ended(run.spans, outcome, rt.clock())
     for run in followers:
         if wait or (run.follow is not None and run.follow.done()):
             await _follow(run)

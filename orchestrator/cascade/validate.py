@@ -137,8 +137,8 @@ async def _repair(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
             return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=reasons, mode="repair"))
         case "repaired":
             value = said.value
-            signals = await _weigh_value(run, step, value, said.answer)
-            if not _serves(signals):
+            signals = await weigh_value(run, step, value, said.answer)
+            if not serves(signals):
                 return _rejected("repair", "the repaired value breaks the output schema", *reasons)
             same = draft.parsed and step.compare.same(draft.value, value)
             kind = "approved" if same else "repaired"
@@ -160,8 +160,8 @@ async def _redo(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
         value, parsed = parse(answered.answer.text, structured)
         if not parsed:
             continue
-        signals = await _weigh_value(run, step, value, answered.answer)
-        if _serves(signals):
+        signals = await weigh_value(run, step, value, answered.answer)
+        if serves(signals):
             draft = run.work.draft
             same = draft is not None and draft.parsed and step.compare.same(draft.value, value)
             verdict = Verdict(kind="approved" if same else "redone", value=value, mode="redo")
@@ -169,14 +169,14 @@ async def _redo(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     return _rejected("redo", "the validator's own answer broke the output schema twice")
 
 
-async def _weigh_value(run: Run, step: Step, value: Any, answer: Answer) -> dict[str, Signal]:
+async def weigh_value(run: Run, step: Step, value: Any, answer: Answer) -> dict[str, Signal]:
     """The step's signals of the validator's value: what `success.require` is asked of when it is served."""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     made = Draft(value=value, text=text, parsed=value is not None, answer=answer)
     return await step.signals.measure(made, run.task, [made])
 
 
-def _serves(signals: dict[str, Signal]) -> bool:
+def serves(signals: dict[str, Signal]) -> bool:
     schema = signals.get("schema")
     return schema is None or schema.ok
 

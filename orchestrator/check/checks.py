@@ -143,16 +143,18 @@ def check_prices(checked: Checked) -> Iterator[Finding]:
         if book and all(entry.model != priced_as for entry in book.prices):
             words = f"alias {served!r} is priced as {priced_as!r}, which has no entry"
             yield Finding("warning", "prices", words)
-    limited = budget.per_day is not None or budget.per_task is not None
     try:
         priced = priced_models(checked.loaded)
     except OrchestratorError:
         return  # a model that can't be built is told once, where it is compiled
     for one in priced:
         if one.price is None:
-            means = "under a `budget:` every call of it is refused" if limited else "its cost is unknown"
-            level: Literal["error", "warning"] = "error" if limited else "warning"
+            means = "under a `budget:` every call of it is refused" if budget.limited else "its cost is unknown"
+            level: Literal["error", "warning"] = "error" if budget.limited else "warning"
             yield Finding(level, f"model {one.model}", f"no price for {one.name!r}: {means}")
+        elif budget.limited and one.currency != budget.currency:
+            words = f"{one.name!r} is priced in {one.currency}: under a `budget:` in {budget.currency} every call of it"
+            yield Finding("error", f"model {one.model}", f"{words} is refused")
 
 
 def check_residency(checked: Checked) -> Iterator[Finding]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.check.finding import Finding
+from orchestrator.check.recorded import recorded
 from orchestrator.config.certificate import certificate_digest
 from orchestrator.config.expression_names import reads_confidence
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from orchestrator.store.lapses import StoredLapse
 
 
@@ -38,20 +40,9 @@ def lapse_findings(loaded: LoadedPipeline, store: str) -> Iterator[Finding]:
 
 
 def _read(pipeline: str, url: str) -> list[StoredLapse]:
-    from sqlalchemy import inspect
-    from sqlalchemy.exc import SQLAlchemyError
+    def listed(connection: Connection) -> list[StoredLapse]:
+        from orchestrator.store.lapses import listed
 
-    from orchestrator.store.connect import locate, reading_engine, store_error
-    from orchestrator.store.lapses import listed
+        return listed(connection, pipeline)
 
-    place = locate(url)
-    if place.path is not None and not place.path.exists():
-        return []
-    engine = reading_engine(place, size=1)
-    try:
-        with engine.connect() as connection:
-            return listed(connection, pipeline) if inspect(connection).has_table("lapse") else []
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise store_error(error, place.name) from error
-    finally:
-        engine.dispose()
+    return recorded(url, "lapse", listed)

@@ -11,11 +11,12 @@ from orchestrator.config.loader import LoadedPipeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedModel:
-    """`name` is what the price book is asked for; `price` the entry's version, None where it has none."""
+    """`name` is what the price book is asked for; `price` the entry's version, in `currency`: None without one."""
 
     model: str
     name: str
     price: str | None
+    currency: str | None = None
 
 
 def priced_models(loaded: LoadedPipeline) -> list[PricedModel]:
@@ -27,5 +28,6 @@ def priced_models(loaded: LoadedPipeline) -> list[PricedModel]:
         entry = loaded.book.entry(asked, today) if loaded.book else None
         if entry is None and loaded.book and config.price:
             entry = loaded.book.entry(config.price, today)
-        found.append(PricedModel(model=name, name=asked, price=entry.name if entry else None))
+        price, currency = (entry.name, entry.currency) if entry else (None, None)
+        found.append(PricedModel(model=name, name=asked, price=price, currency=currency))
     return found

@@ -12,6 +12,7 @@ from orchestrator.check.compiled import compiled, logprob_models
 from orchestrator.check.finding import Finding, fault
 from orchestrator.check.lapsed import lapse_findings
 from orchestrator.check.residency import Address, reachable_addresses
+from orchestrator.check.spent import budget_findings
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import OrchestratorError
 
@@ -51,7 +52,8 @@ def check_pipeline(
 ) -> CheckReport:
     """Check the pipeline at `path`. What is wrong stands in the report; nothing is raised for it.
 
-    `store` is looked into for certificates that were revoked; where there is none, none is made.
+    `store` is looked into for certificates that were revoked and budgets that are spent; where there is none, none is
+    made.
     """
     try:
         loaded = load_pipeline(path, env=env)
@@ -63,6 +65,7 @@ def check_pipeline(
         findings.extend(one(checked))
     if store is not None:
         findings.extend(lapse_findings(loaded, store))
+        findings.extend(budget_findings(loaded, store))
     probes: dict[str, tuple[Probe, ...]] = {}
     if live:
         from orchestrator.check.live import ask_endpoints, live_findings

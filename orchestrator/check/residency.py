@@ -14,6 +14,7 @@ from orchestrator.check.finding import Finding
 from orchestrator.config.addresses import configured_addresses, host_of, is_local, networks
 from orchestrator.config.loader import LoadedPipeline, LoadedStep
 from orchestrator.config.secrets import shown_address
+from orchestrator.config.telemetry import addresses, wanted
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.records import Location
 
@@ -46,6 +47,15 @@ def reachable_addresses(loaded: LoadedPipeline, clients: Mapping[str, ModelClien
             verdict = _verdict(address, loaded) if found else "in this process"
             yield Address(model=name, location=model.location, address=shown, verdict=verdict)
     yield from _of_hook(loaded)
+    yield from _of_telemetry(loaded)
+
+
+def _of_telemetry(loaded: LoadedPipeline) -> Iterator[Address]:
+    telemetry = wanted(loaded.config.telemetry)
+    for url in () if telemetry is None else addresses(telemetry):
+        verdict = _verdict(url, loaded)
+        location: Location = "local" if verdict in ("loopback", "in local_networks") else "remote"
+        yield Address(model="telemetry", location=location, address=shown_address(url), verdict=verdict)
 
 
 def _of_hook(loaded: LoadedPipeline) -> Iterator[Address]:

@@ -1,4 +1,4 @@
-"""drafter up, drafter status, drafter down."""
+"""drafter up, drafter status, drafter down; and what its hour is worth (drafter_costs.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.commands.drafter_costs import bench, break_even
 from orchestrator.commands.options import json_option, pipeline_argument
 from orchestrator.errors import InputError
 
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 model_option = click.option("--model", metavar="NAME", help="The model in `models:`; by default the drafter.")
 
 
-@click.group(short_help="A local vLLM server: up, status, down.")
+@click.group(short_help="A local vLLM server: up, status, down, bench, break-even.")
 def drafter() -> None:
     """A local vLLM server for a pipeline's drafter, started from its `use:`, `endpoints:` and `serve:`."""
+
+
+drafter.add_command(bench)
+drafter.add_command(break_even)
 
 
 @drafter.command()
@@ -38,7 +43,7 @@ def up(pipeline: Path, model: str | None, print_only: bool, wait_s: float) -> No
     """
     from orchestrator.models.vllm_server import up as start
 
-    loaded, config = _served(pipeline, model)
+    loaded, config = served(pipeline, model)
     server = start(config, base=loaded.path.parent, wait_s=wait_s, print_only=print_only)
     if server is not None:
         click.echo(server.url)
@@ -58,7 +63,7 @@ def status(pipeline: Path, model: str | None, as_json: bool) -> int:
     from orchestrator.commands.output import print_json
     from orchestrator.models.vllm_server import status as state_of
 
-    _, config = _served(pipeline, model)
+    _, config = served(pipeline, model)
     found = state_of(config)
     if as_json:
         print_json(found)
@@ -80,11 +85,11 @@ def down(pipeline: Path, model: str | None) -> None:
     """
     from orchestrator.models.vllm_server import down as stop
 
-    _, config = _served(pipeline, model)
+    _, config = served(pipeline, model)
     click.echo("stopped" if stop(config) else "none was running that was started here", err=True)
 
 
-def _served(pipeline: Path, model: str | None) -> tuple[LoadedPipeline, ModelConfig]:
+def served(pipeline: Path, model: str | None) -> tuple[LoadedPipeline, ModelConfig]:
     """The pipeline, and the model to serve. Raises InputError where that is none that vLLM serves."""
     from orchestrator.config.loader import load_pipeline
 

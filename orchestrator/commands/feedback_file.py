@@ -1,46 +1,139 @@
-"""A CSV file of outcomes learned later: run_id, success, and optionally reason."""
+"""A file of outcomes learned later, CSV or JSON lines: which run or task, how it turned out, why, and when.
+
+Columns: `run_id`, or `task_id` with `pipeline` (and `tenant`); `success`; and optionally `reason` and `at` (ISO 8601).
+"""
 
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import InputError
+
+SHOWN = 10
+"""How many bad lines an error lists."""
+COLUMNS = "run_id,success,reason,at  or  task_id,pipeline,tenant,success,reason,at"
 
 _TRUTH = {"true": True, "1": True, "yes": True, "success": True,
           "false": False, "0": False, "no": False, "failure": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    run_id: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRow:
+    """One line. Either `run_id` is given, or `task_id` and `pipeline`; `at` is UTC epoch seconds."""
+
+    line: int
+    run_id: str = ""
+    task_id: str = ""
+    pipeline: str = ""
+    tenant: str = ""
     success: bool
     reason: str = ""
+    at: float | None = None
 
 
-def read_feedback(path: Path) -> list[Feedback]:
-    """All rows of the file. Raises InputError that lists every bad line, and then none is to be recorded."""
+def read_feedback(path: Path, *, now: float, pipeline: str = "", tenant: str = "") -> list[FeedbackRow]:
+    """All rows of the file; `pipeline` and `tenant` are of rows that name none.
+
+    Raises InputError that lists the bad lines: then nothing is to be recorded.
+    """
+    defaults = {"pipeline": pipeline, "tenant": tenant}
+    rows: list[FeedbackRow] = []
+    bad: list[str] = []
+    for line, values in _lines(path):
+        try:
+            rows.append(_row(line, values, defaults, now))
+        except ValueError as error:
+            bad.append(f"{path}:{line}: {error}")
+    refuse(bad)
+    return rows
+
+
+def refuse(bad: Sequence[str]) -> None:
+    """Raise InputError where lines are bad: up to ten of them by name."""
+    if bad:
+        more = [f"and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
+        raise InputError("\n".join([*bad[:SHOWN], *more]), hint="nothing was recorded")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"run_id", "success"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(f"{path}:1: no column {', '.join(sorted(missing))}", hint="run_id,success,reason")
-            found = [(reader.line_num, row) for row in reader]
+            if path.suffix.lower() in (".jsonl", ".ndjson"):
+                yield from _json_lines(path, file)
+            else:
+                yield from _csv_lines(path, csv.DictReader(file, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not CSV in UTF-8: {error}") from None
-    bad = [f"{path}:{line}: {wrong}" for line, row in found if (wrong := _wrong(row))]
-    if bad:
-        raise InputError("\n".join(bad), hint="nothing was recorded")
-    return [
-        Feedback(row["run_id"], _TRUTH[row["success"].strip().lower()], row.get("reason") or "") for _, row in found
-    ]
+        raise InputError(f"{path}: not text in UTF-8, or not CSV: {error}", hint="nothing was recorded") from None
 
 
-def _wrong(row: dict[str, str]) -> str:
-    if not row["run_id"]:
-        return "run_id is empty"
-    if (row["success"] or "").strip().lower() not in _TRUTH:
-        return f"success is {row['success']!r}: write true or false"
-    return ""
+def _json_lines(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for line, text in enumerate(file, start=1):
+        if not text.strip():
+            continue
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{path}:{line}: not JSON: {error}", hint="nothing was recorded") from None
+        if not isinstance(found, dict):
+            raise InputError(f"{path}:{line}: {text.strip()[:60]!r} is no JSON object", hint="nothing was recorded")
+        yield line, found
+
+
+def _csv_lines(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    columns = set(reader.fieldnames or ())
+    if "success" not in columns or not columns & {"run_id", "task_id"}:
+        missing = "success" if "success" not in columns else "run_id or task_id"
+        raise InputError(f"{path}:1: no column {missing}", hint=f"the columns are {COLUMNS}")
+    for row in reader:
+        if None in row:
+            raise InputError(f"{path}:{reader.line_num}: more cells than columns", hint="nothing was recorded")
+        yield reader.line_num, row
+
+
+def _row(line: int, values: Mapping[str, Any], defaults: Mapping[str, str], now: float) -> FeedbackRow:
+    """Raises ValueError that says what is wrong with it."""
+    run_id, task_id = _text(values, "run_id"), _text(values, "task_id")
+    pipeline = _text(values, "pipeline") or defaults["pipeline"]
+    if bool(run_id) == bool(task_id):
+        raise ValueError("give run_id or task_id, not both" if run_id else "run_id is empty")
+    if task_id and not pipeline:
+        raise ValueError(f"task_id {task_id!r} needs its pipeline: add the column, or give --pipeline NAME")
+    said = values.get("success")
+    success = _TRUTH.get(str(said).strip().lower())
+    if success is None:
+        raise ValueError(f"success is {said!r}: write true or false")
+    return FeedbackRow(
+        line=line, run_id=run_id, task_id=task_id, pipeline=pipeline,
+        tenant=_text(values, "tenant") or defaults["tenant"], success=success, reason=_text(values, "reason"),
+        at=_time(_text(values, "at"), now),
+    )
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"{name} is {value!r}: write text")
+
+
+def _time(text: str, now: float) -> float | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"at is {text!r}: write a time like 2026-11-22T14:30:00Z") from None
+    seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if seconds > now:
+        raise ValueError(f"at is {text!r}, which is in the future")
+    return seconds

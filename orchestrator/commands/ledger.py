@@ -1,4 +1,4 @@
-"""report, outcome, handoffs, explain, forget: what the ledger holds, and what people add to it."""
+"""handoffs, explain, forget: what the ledger holds, and what people add to it."""
 
 from __future__ import annotations
 
@@ -11,101 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import any_path, existing_file, json_option, store_option
-from orchestrator.errors import InputError
+from orchestrator.commands.options import existing_file, json_option, store_option
 
 if TYPE_CHECKING:
-    from orchestrator.finance.render import Format
     from orchestrator.store.engine import Store
-
-TABLE_WIDTH = 160
-"""Of a report that goes to a file or a pipe."""
 
 verdict_option = click.option("--success/--failure", default=None, help="How it turned out.")
 reason_option = click.option("--reason", default="", help="Why, in words.")
-
-
-@click.command(short_help="What each successful outcome cost.")
-@click.option("--month", metavar="YYYY-MM", help="One month.")
-@click.option("--from", "since", metavar="D", help="From this day or time on (ISO 8601).")
-@click.option("--to", "until", metavar="D", help="Up to this day or time, which is outside.")
-@click.option("--tz", default="UTC", show_default=True, help="The time zone of the period, like Europe/Berlin.")
-@click.option("--by", default="pipeline", show_default=True, metavar="A,B",
-              help="Group by pipeline, version, owner, cost_center, mode, tenant or an allow-listed tag.")
-@click.option("--pipeline", metavar="NAME", help="This pipeline only.")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option("-o", "--output", type=any_path, help="Write to this file instead of stdout.")
-@store_option
-@json_option
-def report(
-    month: str | None, since: str | None, until: str | None, tz: str, by: str, pipeline: str | None, format_: Format,
-    output: Path | None, store: str, as_json: bool,
-) -> None:
-    """What each successful outcome cost, and how much of that is measured.
-
-    Opens with what counts as a success and how it is known; unpriced and unsettled calls stand at the top. Periods
-    are half-open.
-
-    \b
-    Examples:
-      orchestrator report --month 2026-11
-      orchestrator report --from 2026-11-01 --to 2026-11-08 --by pipeline,cost_center --format csv -o week.csv
-    """
-    from orchestrator.commands.opened import with_store
-    from orchestrator.finance.period import parse_period
-    from orchestrator.finance.records import ReportQuery
-    from orchestrator.finance.render import render
-    from orchestrator.finance.report import build_report
-
-    columns = tuple(name for part in by.split(",") if (name := part.strip()))
-    period = parse_period(month=month, since=since, until=until, tz=tz)
-    query = ReportQuery(pipeline=pipeline, by=columns, period=period)
-    made = with_store(store, lambda opened: asyncio.to_thread(build_report, opened, query))
-    to_terminal = output is None and sys.stdout.isatty()
-    width = click.get_current_context().terminal_width or _columns() if to_terminal else TABLE_WIDTH
-    text = render(made, "json" if as_json else format_, width=width)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        output.write_text(text, encoding="utf-8")
-        click.echo(f"written to {output}", err=True)
-
-
-@click.command(short_help="Record how a run turned out.")
-@click.argument("run_id", required=False)
-@verdict_option
-@reason_option
-@click.option("--file", "file", type=existing_file, help="A CSV file with the columns run_id, success, reason.")
-@store_option
-def outcome(run_id: str | None, success: bool | None, reason: str, file: Path | None, store: str) -> None:
-    """Record how a run turned out, once it is known: the strongest evidence of success there is.
-
-    Rows are appended, never changed. A failure also removes the answers that led to it from the cache.
-
-    \b
-    Examples:
-      orchestrator outcome r_01J… --failure --reason "customer corrected the quantity"
-      orchestrator outcome --file feedback.csv
-    """
-    from orchestrator.commands.feedback_file import Feedback, read_feedback
-    from orchestrator.commands.opened import with_store
-
-    if file is not None and run_id is None and success is None:
-        rows = read_feedback(file)
-    elif file is None and run_id is not None and success is not None:
-        rows = [Feedback(run_id, success, reason)]
-    else:
-        raise click.UsageError("give RUN_ID with --success or --failure, or --file FEEDBACK.csv alone")
-
-    async def record(opened: Store) -> None:
-        for row in rows:  # all are looked up before the first is written: the file is taken whole or not at all
-            if await opened.stored_outcome(row.run_id) is None:
-                raise InputError(f"the store has no run {row.run_id!r} with an outcome", hint="nothing was recorded")
-        for row in rows:
-            await opened.record_feedback(row.run_id, success=row.success, reason=row.reason)
-
-    with_store(store, record)
-    click.echo(f"recorded: {len(rows)}", err=True)
 
 
 @click.group(short_help="Tasks given to a person: list, resolve.")
@@ -220,12 +132,6 @@ def forget(tasks: tuple[str, ...], tenant: str | None, yes: bool, store: str) ->
     click.echo(f"erased of {whom}: {done.runs} runs, {done.contents} texts, {done.answers} cached answers", err=True)
     if done.open_runs:
         click.echo(f"{done.open_runs} of these runs are not done: forget again once they are", err=True)
-
-
-def _columns() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns
 
 
 def _when(at: float) -> str:

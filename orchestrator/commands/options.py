@@ -52,5 +52,16 @@ class BetweenZeroAndOne(click.ParamType[Any]):
         except ValueError:
             number = -1.0
         if not 0.0 < number < 1.0:
-            self.fail(f"{value!r} is not a number between 0 and 1", param, ctx)
+            percent = _percent(value)
+            hint = f": write {percent:g}" if percent is not None else ""
+            self.fail(f"{value!r} is not a number between 0 and 1{hint}", param, ctx)
         return number
+
+
+def _percent(value: Any) -> float | None:
+    """What a percentage is as a share: `3%`, or 3."""
+    try:
+        share = float(str(value).strip().rstrip("%")) / 100.0
+    except ValueError:
+        return None
+    return share if 0.0 < share < 1.0 else None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.commands.options import any_path, existing_file, json_option, pipeline_argument
+from orchestrator.records import TOKEN_CLASSES
+
+if TYPE_CHECKING:
+    from orchestrator.config.price_types import TokenPrices
+    from orchestrator.config.prices import PriceEntry
 
 
 class Figure(click.ParamType[Any]):
@@ -49,14 +55,44 @@ def show(book: Path, as_json: bool) -> None:
     if as_json:
         print_json(found.model_dump(mode="json", exclude_none=True))
         return
-    rows: list[tuple[object, ...]] = []
-    for entry in found.prices:
-        token, gpu = entry.per_million, entry.gpu_hour
-        what = f"{token.input} / {token.output} a million tokens in / out" if token else ""
-        what = f"{gpu.price} an hour and GPU, {gpu.gpus} GPUs, {gpu.tokens_per_s} tokens/s" if gpu else what
-        rows.append((entry.model, entry.valid_from, what, entry.currency, entry.source))
-    rows += [(served, "", f"priced as {priced}", "", "") for served, priced in found.aliases.items()]
-    print_table(("model", "valid from", "price", "currency", "source"), rows, title=f"{found.book} ({book})")
+    rows: list[tuple[object, ...]] = [row for entry in found.prices for row in _entry_rows(entry)]
+    rows += [(served, "", "", "", f"priced as {priced}", "", "") for served, priced in found.aliases.items()]
+    columns = ("model", "valid from", "to", "tier", "price of a million tokens", "currency", "source")
+    print_table(columns, rows, title=f"{found.book} ({book})")
+    if found.rates:
+        print_table(
+            ("from", "to", "rate", "valid from", "source"),
+            [(r.from_, r.to, r.rate, r.valid_from, r.source) for r in found.rates], title="exchange rates",
+        )
+    if found.accounts:
+        print_table(
+            ("alias", "billing account", "name", "sub account", "its name", "invoice issuer"),
+            [(alias, a.billing_account, a.name, a.sub_account, a.sub_account_name, a.issuer)
+             for alias, a in found.accounts.items()], title="accounts",
+        )
+
+
+def _entry_rows(entry: PriceEntry) -> Iterator[tuple[object, ...]]:
+    """One row a tier and length of the prompt; what they have in common stands in the first."""
+    head = (entry.model, entry.valid_from, entry.valid_to or "")
+    tail = (entry.currency, entry.source)
+    if (gpu := entry.gpu_hour) is not None:
+        yield (*head, "", f"{gpu.price} an hour and GPU, {gpu.gpus} GPUs, {gpu.tokens_per_s} tokens/s", *tail)
+        return
+    assert entry.per_million is not None
+    yield (*head, "standard", _figures(entry.per_million), *tail)
+    blank = ("", "", "")
+    for tier, prices_of in entry.tiers.items():
+        yield (*blank, tier, _figures(prices_of), "", "")
+    for one in entry.above:
+        yield (*blank, f"above {one.prompt_tokens:,} tokens", _figures(one.per_million), "", "")
+        for tier, prices_of in one.tiers.items():
+            yield (*blank, f"above {one.prompt_tokens:,}, {tier}", _figures(prices_of), "", "")
+
+
+def _figures(of: TokenPrices) -> str:
+    told = of.model_dump(exclude_none=True)
+    return ", ".join(f"{name.replace('_', ' ')} {told[name]}" for name in TOKEN_CLASSES if name in told)
 
 
 @prices.command()
@@ -66,18 +102,23 @@ def show(book: Path, as_json: bool) -> None:
 @click.option("--output", type=Figure(), help="Price of a million output tokens, instead of LiteLLM's.")
 @click.option("--cache-read", type=Figure(), help="Price of a million tokens read from the provider's cache.")
 @click.option("--cache-write", type=Figure(), help="Price of a million tokens written to it.")
+@click.option("--cache-write-1h", type=Figure(), help="The same, of tokens that are to stay for an hour.")
+@click.option("--reasoning", type=Figure(), help="Price of a million reasoning tokens, where it is not the output's.")
 @click.option("--currency", default="USD", show_default=True)
-@click.option("--valid-from", type=click.DateTime(["%Y-%m-%d"]), help="The first day (UTC) of this price; today.")
+@click.option("--valid-from", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]), help="The first day, or the "
+              "first moment (2026-11-01T12:00:00Z), of this price, UTC; today.")
 @click.option("--alias", "aliases", multiple=True, metavar="NAME", help="A name the provider also answers with.")
 @click.option("--source", default="", help="Where figures given by hand are from, a page's address for instance.")
 def pin(
     models: tuple[str, ...], book: Path, input_: Decimal | None, output: Decimal | None, cache_read: Decimal | None,
-    cache_write: Decimal | None, currency: str, valid_from: datetime | None, aliases: tuple[str, ...], source: str,
+    cache_write: Decimal | None, cache_write_1h: Decimal | None, reasoning: Decimal | None, currency: str,
+    valid_from: datetime | None, aliases: tuple[str, ...], source: str,
 ) -> None:
     """Write prices into the book: from the table that ships with LiteLLM, or figures given by hand.
 
-    Nothing is fetched. What the book holds stays as it is, comments too; a new price is a new entry with its own
-    first day.
+    Nothing is fetched. LiteLLM's prices come with all that it lists of them: cache, audio, reasoning, batch, flex and
+    priority tiers, long prompts. What the book holds stays as it is, comments too; a new price is a new entry with
+    its own first day.
 
     \b
     Examples:
@@ -85,21 +126,25 @@ def pin(
       orchestrator prices pin my-model --input 0.50 --output 1.50 --source https://provider.example/prices
     """
     from orchestrator.commands.output import note
-    from orchestrator.price_book import Pinned, pin_price, shipped_price
+    from orchestrator.price_book import pin_price
+    from orchestrator.shipped_prices import Pinned, shipped_price
 
-    by_hand = {"input": input_, "output": output, "cache_read": cache_read, "cache_write": cache_write}
+    by_hand = {
+        "input": input_, "output": output, "cache_read": cache_read, "cache_write": cache_write,
+        "cache_write_1h": cache_write_1h, "reasoning": reasoning,
+    }
     given = {name: figure for name, figure in by_hand.items() if figure is not None}
     if given and not {"input", "output"} <= given.keys():
         raise click.UsageError("figures by hand need --input and --output")
     if (given or aliases) and len(models) > 1:
         raise click.UsageError("give one MODEL with figures or aliases of its own")
-    day = valid_from.date() if valid_from else _today()
+    moment = _moment(valid_from)
     for model in models:
         pinned = (
-            Pinned(model=model, per_million=given, currency=currency, source=source, aliases=aliases)
+            Pinned(model=model, per_million=given, tiers={}, currency=currency, source=source, aliases=aliases)
             if given else shipped_price(model, aliases=aliases)
         )
-        note(pin_price(book, pinned, day))
+        note(pin_price(book, pinned, moment))
         for remark in pinned.remarks:
             note(f"note: {model}: {remark}")
 
@@ -127,7 +172,8 @@ def check_prices(pipeline: Path, as_json: bool) -> int:
     return 0 if all(one.price for one in found) else 1
 
 
-def _today() -> date:
-    from datetime import UTC
-
-    return datetime.now(UTC).date()
+def _moment(given: datetime | None) -> date | datetime:
+    """A day where the time is midnight."""
+    if given is None:
+        return datetime.now(UTC).date()
+    return given.date() if given.time() == datetime.min.time() else given.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from orchestrator.commands.options import any_path
 
 
 @click.command(short_help="Print the JSON Schema of a kind of file.")
-@click.argument("kind", type=click.Choice(["pipeline", "policy", "prices"]), default="pipeline")
+@click.argument("kind", type=click.Choice(["pipeline", "policy", "prices", "report"]), default="pipeline")
 def schema(kind: str) -> None:
     """Print the JSON Schema of a kind of file, for editors to complete and check it by.
 
@@ -18,13 +18,15 @@ def schema(kind: str) -> None:
     Examples:
       orchestrator schema > pipeline.schema.json
       orchestrator schema policy > policy.schema.json
+      orchestrator schema report > report.schema.json     what `report --format json` writes
     and as the first line of a YAML file:
       # yaml-language-server: $schema=pipeline.schema.json
     """
     from orchestrator.commands.output import print_json
     from orchestrator.config.file_schema import file_schema
+    from orchestrator.finance.export.frozen import report_schema
 
-    print_json(file_schema(kind))
+    print_json(report_schema() if kind == "report" else file_schema(kind))
 
 
 @click.command(short_help="Copy the starter pipelines and policies.")

@@ -30,6 +30,7 @@ from orchestrator.config.prices import PriceBook
 from orchestrator.config.prompt import read_prompt
 from orchestrator.config.references import References, located
 from orchestrator.config.secrets import Environment
+from orchestrator.config.telemetry import addresses, wanted
 from orchestrator.config.yaml12 import read_yaml
 from orchestrator.errors import ResidencyError
 
@@ -142,6 +143,24 @@ def _check_residency(config: PipelineConfig, document: Document) -> None:
             f"{document.path}:{document.line(('on_lapse', 'webhook'))}: `residency: local`, and the webhook's address "
             "is neither loopback nor in `local_networks:`",
             hint="name a local address, or `command:`",
+        )
+    _check_telemetry(config, document)
+
+
+def _check_telemetry(config: PipelineConfig, document: Document) -> None:
+    """`residency: local` sends nothing out: no exporter of telemetry whose address is not local for sure."""
+    telemetry = wanted(config.telemetry)
+    if telemetry is None:
+        return
+    found = addresses(telemetry)
+    with located(document, ("telemetry", "endpoint")):
+        stays = bool(found) and all(is_local(host_of(url), networks(config.local_networks)) for url in found)
+    if config.residency == "local" and not stays:
+        where = found[0] if found else "whatever exporter the surrounding program set up"
+        raise ResidencyError(
+            f"{document.path}:{document.line(('telemetry',))}: `residency: local`, and telemetry would go to {where}, "
+            "which is neither loopback nor in `local_networks:`",
+            hint="name a local `endpoint:` under `telemetry:`, or leave telemetry off",
         )
 
 

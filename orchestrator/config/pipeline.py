@@ -8,24 +8,19 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
-from orchestrator.config.quantities import Amount, Seconds, Share
+from orchestrator.config.budget import BudgetConfig as BudgetConfig
+from orchestrator.config.budget import SpanLimits as SpanLimits
+from orchestrator.config.quantities import Seconds, Share
+from orchestrator.config.strict import Strict as Strict
+from orchestrator.config.strict import fault as fault
+from orchestrator.config.telemetry import TelemetryConfig
 from orchestrator.records import Location, Mode, ValidateMode
 
 Thinking = Literal["off", "low", "medium", "high"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 MODEL_KINDS = ("embedded", "vllm", "openai", "litellm", "python")
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
-
-
-def fault(message: str, *keys: str | int) -> PydanticCustomError:
-    """A fault found across keys, at the one it should be mended at; the loader gives its line."""
-    return PydanticCustomError("value_error", "{text}", {"text": message, "keys": keys})
 
 
 class Serve(Strict):
@@ -63,8 +58,8 @@ class ModelConfig(Strict):
     structured: bool = True
     stream: bool = False
     api_key: Annotated[str | None, Field(exclude=True)] = None
-    litellm_params: Annotated[dict[str, Any], Field(exclude=True)] = {}
-    extra_body: Annotated[dict[str, Any], Field(exclude=True)] = {}
+    litellm_params: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    extra_body: dict[str, Any] = Field(default_factory=dict, exclude=True)
     serve: Serve = Serve()
     price: str | None = None
     account: str | None = None
@@ -181,18 +176,6 @@ class CacheConfig(Strict):
     ttl: Seconds
 
 
-class BudgetConfig(Strict):
-    per_day: Amount | None = None
-    per_task: Amount | None = None
-    when_spent: Literal["hand_off", "fail"] = "hand_off"
-
-    @model_validator(mode="after")
-    def _one_currency(self) -> BudgetConfig:
-        if self.per_day and self.per_task and self.per_day.currency != self.per_task.currency:
-            raise ValueError("`per_day:` and `per_task:` are in two currencies")
-        return self
-
-
 class EscalationLimit(Strict):
     share: Share
     window: Seconds = 3600.0
@@ -262,6 +245,7 @@ class PipelineConfig(Strict):
     certificate_lapsed: Literal["escalate", "hand_off"] = "escalate"
     drift: DriftConfig = DriftConfig()
     on_lapse: LapseHook | None = None
+    telemetry: TelemetryConfig | None = None
     prices: str | None = None
     tags: tuple[str, ...] = ()
     baseline: Share = 0.0

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from orchestrator.config.currencies import require_currency
 from orchestrator.records import Money
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*$")
@@ -29,7 +30,7 @@ def parse_money(value: Any) -> Money:
     if isinstance(value, str) and (found := _MONEY.match(value)):
         nano = Decimal(found[1]).scaleb(9)
         if nano == nano.to_integral_value():
-            return Money(nano=int(nano), currency=found[2])
+            return Money(nano=int(nano), currency=require_currency(found[2]))
     raise ValueError(f"{value!r} is not an amount of money: write a number and a currency code, like 50 USD")
 
 

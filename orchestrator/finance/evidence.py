@@ -1,132 +1,18 @@
-"""Whether each run was a success, as SQL: the precedence of product.md, written once, in order.
+"""The evidence of success, as reports know it. It stands in the store, which counts by it."""
 
-A run served from the cache follows its source run, at each level after its own evidence.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Subquery,
-    and_,
-    case,
-    func,
-    literal,
-    null,
-    or_,
-    select,
+from orchestrator.store.evidence import (
+    PEOPLE,
+    SOURCES,
+    Evidence,
+    RunIds,
+    evidence,
+    feedback,
+    outcome,
+    run,
+    spot_check,
+    step,
 )
 
-from orchestrator.records import SERVED
-from orchestrator.store.statements import table
-from orchestrator.store.tables import Feedback, OutcomeRow, Run, SpotCheck, StepRow
-
-outcome = table(OutcomeRow)
-run = table(Run)
-feedback = table(Feedback)
-step = table(StepRow)
-spot_check = table(SpotCheck)
-
-PEOPLE = ("feedback", "hand_off")
-SOURCES = ("require", "feedback", "status", "label", "proof", "spot_check", "validator", "unknown")
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Columns over `joined`, one row a run: `source` and `success` of the evidence that counts, and `propensity`
-    where the run is unknown, or would be but for its spot check, and one sampling rule could have drawn it: then also
-    the `step` that did and the `confidence` logged there. `unanswered`: it was drawn and could not be looked at."""
-
-    joined: FromClause
-    source: ColumnElement[str]
-    success: ColumnElement[bool]
-    propensity: ColumnElement[float]
-    unanswered: ColumnElement[bool]
-    step: ColumnElement[str]
-    confidence: ColumnElement[float]
-
-
-def evidence(as_of: float | None = None) -> Evidence:
-    """The evidence of every run, leaving out feedback of `as_of` or later."""
-    origin = outcome.alias("origin")
-    own, own_check = _latest(PEOPLE, as_of, "own"), _latest(("spot_check",), as_of, "own_check")
-    theirs, their_check = _latest(PEOPLE, as_of, "theirs"), _latest(("spot_check",), as_of, "their_check")
-    sampled, unanswered = _sampled(), _unanswered()
-    origin_id = case((outcome.c.from_cache, run.c.source_run_id))
-    joined: FromClause = outcome.join(run, run.c.run_id == outcome.c.run_id)
-    joined = joined.outerjoin(origin, origin.c.run_id == origin_id)
-    for side, key in (
-        (own, outcome.c.run_id), (own_check, outcome.c.run_id), (sampled, outcome.c.run_id),
-        (unanswered, outcome.c.run_id), (theirs, origin_id), (their_check, origin_id),
-    ):
-        joined = joined.outerjoin(side, side.c.run_id == key)
-
-    def recorded(name: str, row: FromClause) -> tuple[ColumnElement[bool], str, ColumnElement[bool]]:
-        return row.c.success_source == name, name, row.c.success
-
-    def later(name: str, row: Subquery) -> tuple[ColumnElement[bool], str, ColumnElement[bool]]:
-        return row.c.success.is_not(None), name, row.c.success
-
-    levels = [
-        recorded("require", outcome),
-        later("feedback", own), recorded("feedback", outcome),
-        (outcome.c.status.not_in(SERVED), "status", literal(False)),
-        later("feedback", theirs), recorded("feedback", origin),
-        recorded("label", outcome), recorded("label", origin),
-        recorded("proof", outcome), recorded("proof", origin),
-        later("spot_check", own_check), recorded("spot_check", outcome),
-        later("spot_check", their_check), recorded("spot_check", origin),
-        recorded("validator", outcome), recorded("validator", origin),
-    ]
-    source = case(*((met, name) for met, name, _ in levels), else_="unknown")
-    success = case(*((met, value) for met, _, value in levels), else_=null())
-    # what a run would be without its check must not depend on the check: a checked run that another step escalated
-    # stands for none of the unchecked
-    drawable = and_(
-        source.in_(("spot_check", "unknown")), outcome.c.success_source.in_(("spot_check", "unknown")),
-        outcome.c.from_cache.is_(False), sampled.c.rules == 1,
-    )
-    return Evidence(
-        joined, source, success, propensity=case((drawable, sampled.c.propensity)),
-        unanswered=and_(drawable, source == "unknown", unanswered.c.run_id.is_not(None)),
-        step=case((drawable, sampled.c.step)), confidence=case((drawable, sampled.c.confidence)),
-    )
-
-
-def _latest(sources: Sequence[str], as_of: float | None, name: str) -> Subquery:
-    """The last word of these sources on each run. Rows are only ever added: an earlier one is overruled, not gone."""
-    rank = func.row_number().over(
-        partition_by=feedback.c.run_id, order_by=(feedback.c.at.desc(), feedback.c.feedback_id.desc())
-    )
-    wanted = select(feedback.c.run_id, feedback.c.success, rank.label("rank")).where(feedback.c.source.in_(sources))
-    if as_of is not None:
-        wanted = wanted.where(feedback.c.at < as_of)
-    ranked = wanted.subquery()
-    return select(ranked.c.run_id, ranked.c.success).where(ranked.c.rank == 1).subquery(name)
-
-
-def _sampled() -> Subquery:
-    """With what probability a run was drawn, and by how many steps' rules: more than one is not a plain sample."""
-    return (
-        select(
-            step.c.run_id, func.max(step.c.propensity).label("propensity"),
-            func.count(step.c.propensity).label("rules"), func.max(step.c.step).label("step"),
-            func.max(step.c.confidence).label("confidence"),
-        )
-        .where(step.c.propensity.is_not(None))
-        .group_by(step.c.run_id)
-        .subquery("sampled")
-    )
-
-
-def _unanswered() -> Subquery:
-    """Runs that were drawn and could not be looked at: a class of their own, of unknown success."""
-    refused = or_(
-        spot_check.c.state.in_(("unanswered", "forbidden")),
-        and_(spot_check.c.state == "done", spot_check.c.draft_ok.is_(None)),
-    )
-    return select(spot_check.c.run_id).where(refused).distinct().subquery("unanswered")
+__all__ = [
+    "PEOPLE", "SOURCES", "Evidence", "RunIds", "evidence", "feedback", "outcome", "run", "spot_check", "step",
+]

@@ -1,14 +1,17 @@
-"""A report as a table for people, as one JSON document, as CSV for spreadsheets."""
+"""A report as text: a table for people, one JSON document, CSV for spreadsheets.
+
+The formats of files are in `export`: all of them are written from the same two records, a Report and its Breakdown.
+"""
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Iterator
 from typing import Any, Literal
 
+from orchestrator.finance.breakdown import Breakdown, Sum
+from orchestrator.finance.export.flat import render_csv
+from orchestrator.finance.export.frozen import from_json, report_json, to_json
 from orchestrator.finance.records import Line, Report, Spend
 from orchestrator.finance.words import (
     SOURCE_WORDS,
@@ -22,29 +25,34 @@ from orchestrator.finance.words import (
     unit_cost,
     warnings,
 )
-from orchestrator.records import Money
+
+__all__ = ["Format", "from_json", "render", "render_csv", "render_table", "report_json", "to_json"]
 
 Format = Literal["table", "json", "csv"]
 
 
-def render(report: Report, format: Format, *, width: int = 100) -> str:
+def render(report: Report, format: Format, *, breakdown: Breakdown | None = None, width: int = 100) -> str:
     """The report as text, with a line's end at its end. `width` is that of the table, in columns."""
     if format == "table":
-        return render_table(report, width=width)
+        return render_table(report, breakdown, width=width)
     if format == "csv":
         return render_csv(report)
-    import json
+    if breakdown is not None:
+        return to_json(report, breakdown).decode()
+    import orjson
 
-    return json.dumps(report_json(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return orjson.dumps(report_json(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def render_table(report: Report, *, width: int = 100) -> str:
+def render_table(report: Report, breakdown: Breakdown | None = None, *, width: int = 100) -> str:
     from rich.console import Console
 
     text = io.StringIO()
     console = Console(file=text, width=width, force_terminal=False, highlight=False, markup=False, emoji=False)
     console.print(f"Cost per successful outcome, {report.query.period}")
-    for warning in warnings(report):
+    attention = breakdown.attention if breakdown is not None else ()
+    urgent = [f"{one.words}." for one in attention if one.urgent] if breakdown is not None else warnings(report)
+    for warning in urgent:
         console.print(f"! {warning}")
     console.print("\nA run is a success where")
     for one in report.definitions:
@@ -55,124 +63,15 @@ def render_table(report: Report, *, width: int = 100) -> str:
     console.print()
     for table in (_by_source(report), _unit_costs(report), _by_role(report)):
         console.print(table)
+    if breakdown is not None and breakdown.by_model:
+        console.print(_by_model(breakdown.by_model))
     level = f"{report.query.confidence:.0%}"
     for line in report.lines:
         for remark in remarks(line, _name(line), level):
             console.print(f"- {remark}")
+    for month in report.restatements:
+        console.print(f"- {month.words}.")
     return text.getvalue()
-
-
-def report_json(report: Report) -> dict[str, Any]:
-    """The report as JSON types: money as strings, times as ISO 8601, what is not known as null."""
-    period = report.query.period
-    return {
-        "kind": "report",
-        "format": 1,
-        "created_at": datetime.fromtimestamp(report.created_at, UTC).isoformat(),
-        "period": {
-            "since": period.since.isoformat() if period.since else None,
-            "until": period.until.isoformat() if period.until else None,
-            "tz": period.tz,
-        },
-        "by": list(report.query.by),
-        "confidence": report.query.confidence,
-        "unpriced_calls": report.unpriced_calls,
-        "unsettled_calls": report.unsettled_calls,
-        "lapses": [{**_plain(one), "at": one.at.isoformat(timespec="seconds")} for one in report.lapses],
-        "definitions": [_plain(one) for one in report.definitions],
-        "totals": [_money(total) for total in report.totals],
-        "lines": [{**_plain(line), "escalation_rate": line.escalation_rate} for line in report.lines],
-    }
-
-
-def render_csv(report: Report) -> str:
-    """One row a line and currency. A cell that a spreadsheet would take for a formula gets an apostrophe in front."""
-    rows = [row for line in report.lines for row in _csv_rows(report, line)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=[*report.query.by, *_CSV_COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-_CSV_COLUMNS = (
-    "since", "until", "tz", "currency", "runs", "successes", "failures", "estimated_successes", "estimated_low",
-    "estimated_high", "estimate_method", "unanswered_checks", "not_estimated", "long_run_rate_low",
-    "long_run_rate_high", "long_run_rate_method", "handed_off", "declined", "failed", "escalated", "cache_hits",
-    "maturing", "calls", "unpriced_calls", "unsettled_calls", "cost", "cost_draft", "cost_sample", "cost_judge",
-    "cost_repair", "cost_redo", "cost_guard", "cost_spot_check", "cost_baseline", "cost_calibration", "waste",
-    "saved", "unsettled_bound", "cost_per_success", "qualifier", "own_low", "own_high", "low", "high",
-    "per_thousand", "interval_method", "note",
-)
-
-
-def _csv_rows(report: Report, line: Line) -> Iterator[dict[str, Any]]:
-    period, found, rate = report.query.period, line.estimate, line.long_run_rate
-    common = {
-        **line.group, "since": period.since.isoformat() if period.since else None,
-        "until": period.until.isoformat() if period.until else None, "tz": period.tz, "runs": line.runs,
-        "successes": line.successes, "failures": line.failures,
-        "estimated_successes": found.successes if found else None, "estimated_low": found.low if found else None,
-        "estimated_high": found.high if found else None, "estimate_method": found.method if found else None,
-        "unanswered_checks": found.unanswered if found else None, "not_estimated": line.not_estimated,
-        "long_run_rate_low": rate.low if rate else None, "long_run_rate_high": rate.high if rate else None,
-        "long_run_rate_method": rate.method if rate else None,
-        **{status: line.statuses.get(status, 0) for status in ("handed_off", "declined", "failed")},
-        "escalated": line.escalated, "cache_hits": line.cache_hits, "maturing": line.maturing, "calls": line.calls,
-        "unpriced_calls": line.unpriced_calls, "unsettled_calls": line.unsettled_calls,
-    }
-    for spend in line.spend:
-        unit = spend.per_success
-        yield {
-            **common, "currency": spend.currency, "cost": spend.total, "waste": spend.waste, "saved": spend.saved,
-            **{f"cost_{role}": money for role, money in spend.by_role.items()}, "cost_baseline": spend.baseline,
-            "cost_calibration": spend.calibration,
-            "unsettled_bound": spend.unsettled_bound, "cost_per_success": unit.value, "qualifier": unit.qualifier,
-            "own_low": unit.own_low, "own_high": unit.own_high, "low": unit.low, "high": unit.high,
-            "per_thousand": unit.per_thousand, "interval_method": unit.method, "note": unit.note,
-        }
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Money):
-        value = value.amount
-    if isinstance(value, Decimal):
-        return plain_decimal(value)
-    text = str(_figure(value) if isinstance(value, float) else value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _figure(value: float) -> float:
-    """A statistic to nine significant digits: the rest is the processor's, not the ledger's."""
-    return float(f"{value:.9g}")
-
-
-def plain_decimal(value: Decimal) -> str:
-    """Without an exponent and without trailing zeros."""
-    return f"{value.normalize():f}"
-
-
-def _plain(value: Any) -> Any:
-    """Frozen records as JSON types."""
-    if isinstance(value, Money):
-        return _money(value)
-    if isinstance(value, Decimal):
-        return plain_decimal(value)
-    if isinstance(value, float):
-        return _figure(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return value
-
-
-def _money(value: Money) -> dict[str, str]:
-    return {"amount": plain_decimal(value.amount), "currency": value.currency}
 
 
 def _name(line: Line) -> str:
@@ -227,6 +126,23 @@ def _by_role(report: Report) -> Any:
             _name(line), spend.currency, *cells, amount(spend.waste.amount), amount(spend.saved.amount),
             f"{line.cache_hits:,}",
         )
+    return table
+
+
+def _by_model(sums: tuple[Sum, ...]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="By model that answered", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+                  pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for column in ("calls", "tokens in", "tokens out", "cost", "apart", "unpriced"):
+        table.add_column(column, justify="right", overflow="fold")
+    for one in sums:
+        out = sum(n for name, n in one.tokens.items() if name.startswith(("output", "reasoning")))
+        cost = f"{amount(one.cost.amount if one.cost else None)} {one.currency or ''}".strip()
+        table.add_row(one.group["model"], f"{one.calls:,}", f"{sum(one.tokens.values()) - out:,}", f"{out:,}", cost,
+                      amount(one.apart.amount) if one.apart else "-", f"{one.unpriced:,}")
     return table
 
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
 from orchestrator.errors import InputError
-from orchestrator.finance.configured import CALIBRATION, Configured, fitted_steps, read_configs
-from orchestrator.finance.cost import cost_per_success
+from orchestrator.finance.configured import Configured, fitted_steps, read_configs
 from orchestrator.finance.evidence import SOURCES
 from orchestrator.finance.lapsed import read_lapses
+from orchestrator.finance.lines import CallLine, read_call_lines
+from orchestrator.finance.paired import savings_of
+from orchestrator.finance.pairs import PairRow, count_pairs, read_pairs
 from orchestrator.finance.rates import long_run_rate, own_successes
 from orchestrator.finance.read import (
     COLUMNS,
@@ -24,43 +29,60 @@ from orchestrator.finance.read import (
     Saved,
     Scope,
     feedback_since,
+    group_of_line,
     read_calls,
     read_runs,
     read_savings,
 )
-from orchestrator.finance.records import Definition, Estimate, Line, Report, ReportQuery, Restated, Source, Spend
+from orchestrator.finance.records import (
+    Definition,
+    Estimate,
+    Line,
+    Report,
+    ReportQuery,
+    Restated,
+    Savings,
+    Source,
+)
+from orchestrator.finance.spending import APART, cells_of, spend_of
 from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
 
-BASELINE = "baseline"
-APART = (BASELINE, CALIBRATION)
-Row = TypeVar("Row", CallSum, Saved, RunRow)
+OF_CALLS = ("step", "role", "model", "provider", "endpoint", "account")
+"""What a call has and a run has not: cost is split by it, success is not."""
+Row = TypeVar("Row", CallSum, Saved, RunRow, PairRow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """What the ledger says, by group of the report. `runs` and `pairs` are by currency, their counts the same in each;
+    `then` are the runs as they were known at the period's end, None where nothing was learned since."""
+
+    calls: Mapping[Group, Sequence[CallSum]]
+    split: Mapping[Group, Sequence[CallLine]]
+    savings: Mapping[Group, Sequence[Saved]]
+    runs: Mapping[str, Mapping[Group, Sequence[RunRow]]]
+    then: Mapping[Group, Sequence[RunRow]] | None
+    pairs: Mapping[str, Mapping[Group, Sequence[PairRow]]]
+    pair_counts: Mapping[Group, int]
+
+    @property
+    def groups(self) -> list[Group]:
+        return sorted({*next(iter(self.runs.values())), *self.calls})
 
 
 def build_report(store: Readable, query: ReportQuery | None = None, *, now: float | None = None) -> Report:
-    """Read the ledger once, in one consistent view. Raises InputError where `by` names what reports may not show."""
+    """Read the ledger once, in one consistent view. Raises InputError where `by` names what reports may not show, and
+    where errors are priced in a currency in which nothing was spent."""
     query = query or ReportQuery()
     now = time.time() if now is None else now
-    scope = Scope(pipeline=query.pipeline, by=query.by, period=query.period)
     with store.read() as connection:
         configs = read_configs(connection, query.pipeline)
         _check_keys(query.by, configs)
+        rows = _read(connection, query, configs, now)
         lapses = read_lapses(connection, query.pipeline, query.period)
-        calls, savings = read_calls(connection, scope), read_savings(connection, scope)
-        asked: dict[str, Any] = {"windows": _windows(configs), "fitted": fitted_steps(configs), "now": now}
-        codes = sorted({c.currency for c in calls if c.currency} | {s.currency for s in savings}) or ["USD"]
-        runs = {code: read_runs(connection, scope, currency=code, **asked) for code in codes}
-        then = None
-        if (until := query.period.until_at) is not None and until <= now and feedback_since(connection, until):
-            then = read_runs(connection, scope, currency=codes[0], as_of=until, **asked)
-    groups = sorted({row.group for row in runs[codes[0]]} | {row.group for row in calls})
-    lines = tuple(
-        _line(
-            query, dict(zip(query.by, group, strict=True)), _of(calls, group), _of(savings, group),
-            {code: _of(rows, group) for code, rows in runs.items()}, None if then is None else _of(then, group),
-        )
-        for group in groups
-    )
+    lines = tuple(_line(query, group, rows) for group in rows.groups)
+    _check_currency(query.error_price, lines)
     return Report(
         query=query, created_at=now, definitions=_definitions(configs), lines=lines, totals=_totals(lines),
         unpriced_calls=sum(line.unpriced_calls for line in lines),
@@ -68,13 +90,47 @@ def build_report(store: Readable, query: ReportQuery | None = None, *, now: floa
     )
 
 
-def _of(rows: Iterable[Row], group: Group) -> list[Row]:
-    return [row for row in rows if row.group == group]
+def _read(connection: Connection, query: ReportQuery, configs: Sequence[Configured], now: float) -> _Rows:
+    scope = Scope(pipeline=query.pipeline, by=query.by, period=query.period)
+    calls, savings = read_calls(connection, scope), read_savings(connection, scope)
+    split = read_call_lines(connection, period=query.period, pipeline=query.pipeline, grain="period")
+    asked: dict[str, Any] = {"windows": _windows(configs), "fitted": fitted_steps(configs), "now": now}
+    codes = sorted({c.currency for c in calls if c.currency} | {s.currency for s in savings}) or ["USD"]
+    runs = {code: read_runs(connection, scope, currency=code, **asked) for code in codes}
+    then = None
+    if (until := query.period.until_at) is not None and until <= now and feedback_since(connection, until):
+        then = read_runs(connection, scope, currency=codes[0], as_of=until, **asked)
+    counts = count_pairs(connection, scope)
+    return _Rows(
+        calls=_grouped(calls), split=_by_group(split, query.by), savings=_grouped(savings),
+        runs={code: _grouped(rows) for code, rows in runs.items()}, then=None if then is None else _grouped(then),
+        pairs={code: _grouped(read_pairs(connection, scope, code)) for code in codes} if counts else {},
+        pair_counts=counts,
+    )
+
+
+def _grouped(rows: Iterable[Row]) -> dict[Group, list[Row]]:
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    return groups
+
+
+def _by_group(lines: Iterable[CallLine], by: Sequence[str]) -> dict[Group, list[CallLine]]:
+    groups: dict[Group, list[CallLine]] = {}
+    for line in lines:
+        groups.setdefault(group_of_line(by, line), []).append(line)
+    return groups
 
 
 def _check_keys(by: Sequence[str], configs: Sequence[Configured]) -> None:
     allowed = {*COLUMNS, *(tag for config in configs for tag in config.tags)}
     for name in by:
+        if name in OF_CALLS and name not in allowed:
+            raise InputError(
+                f"reports can't be grouped by {name!r}: it is of calls, and success belongs to whole runs",
+                hint="what each step, role and model cost stands under every line of the report",
+            )
         if name not in allowed:
             raise InputError(
                 f"reports can't be grouped by {name!r}: the keys are {', '.join(sorted(allowed))}",
@@ -82,6 +138,15 @@ def _check_keys(by: Sequence[str], configs: Sequence[Configured]) -> None:
             )
     if len(set(by)) < len(by):
         raise InputError(f"--by names a key twice: {', '.join(by)!r}")
+
+
+def _check_currency(price: Money | None, lines: Sequence[Line]) -> None:
+    spent = sorted({spend.currency for line in lines for spend in line.spend if spend.total})
+    if price is not None and spent and price.currency not in spent:
+        raise InputError(
+            f"--error-price is in {price.currency!r}, and money was spent in {', '.join(spent)}",
+            hint="price an error in the currency of the report",
+        )
 
 
 def _windows(configs: Iterable[Configured]) -> dict[float, list[str]]:
@@ -100,40 +165,50 @@ def _definitions(configs: Iterable[Configured]) -> tuple[Definition, ...]:
     )
 
 
-def _line(
-    query: ReportQuery, group: Mapping[str, str], calls: Sequence[CallSum], savings: Sequence[Saved],
-    by_currency: Mapping[str, Sequence[RunRow]], then: Sequence[RunRow] | None,
-) -> Line:
+def _line(query: ReportQuery, group: Group, read: _Rows) -> Line:
+    calls, savings = read.calls.get(group, ()), read.savings.get(group, ())
+    by_currency = {code: rows.get(group, ()) for code, rows in read.runs.items()}
     rows = next(iter(by_currency.values()))  # counts are the same in every currency
-    cells = _cells(rows)
+    cells = cells_of(rows)
     counts = tally(cells)
     missing = sum(c.unpriced for c in calls if c.role not in APART)
     used = {c.currency for c in calls} | {s.currency for s in savings}
     codes = [code for code in by_currency if code in used] or list(by_currency)[:1]
     return Line(
-        group=group, runs=counts.runs, successes=counts.known_right, failures=counts.known_wrong,
-        sources=_sources(rows, counts.runs), statuses=_statuses(rows),
+        group=dict(zip(query.by, group, strict=True)), runs=counts.runs, successes=counts.known_right,
+        failures=counts.known_wrong, sources=_sources(rows, counts.runs), statuses=_statuses(rows),
         estimate=_estimate(cells, counts, query.confidence), not_estimated=counts.not_estimated,
         long_run_rate=long_run_rate(cells, query.confidence),
         escalated=sum(r.escalated for r in rows), cache_hits=sum(r.from_cache for r in rows),
         degraded=sum(r.degraded for r in rows), maturing=sum(r.maturing for r in rows),
-        restated=_restated(counts, then), calls=sum(c.calls for c in calls),
+        restated=_restated(counts, None if read.then is None else read.then.get(group, ())),
+        calls=sum(c.calls for c in calls),
         unpriced_calls=sum(c.unpriced for c in calls),
         unsettled_calls=sum(c.unsettled for c in calls), unbounded_calls=sum(c.unbounded for c in calls),
         in_flight_calls=sum(c.in_flight for c in calls),
         spend=tuple(
-            _spend(query, code, [c for c in calls if c.currency == code], savings, by_currency[code], missing)
+            spend_of(
+                query, code, [c for c in calls if c.currency == code],
+                [one for one in read.split.get(group, ()) if one.currency == code and one.cost is not None],
+                savings, by_currency[code], missing,
+            )
             for code in codes
         ),
+        savings=_savings(query, group, read),
     )
 
 
-def _cells(rows: Iterable[RunRow]) -> list[Cell]:
-    return [
-        Cell(runs=r.runs, success=r.success, propensity=r.propensity, unanswered=r.unanswered, cost=r.cost,
-             cost_squares=r.cost_squares, cost_cubes=r.cost_cubes, bound=r.bound, confidences=r.confidences)
-        for r in rows
-    ]
+def _savings(query: ReportQuery, group: Group, read: _Rows) -> tuple[Savings, ...]:
+    """Against the measured baseline, in each currency in which pairs were paid."""
+    compared = sum(row.pairs for rows in read.pairs.values() for row in rows.get(group, ()))
+    found = (
+        savings_of(
+            rows.get(group, ()), code, left_out=read.pair_counts.get(group, 0) - compared,
+            confidence=query.confidence, error_price=query.error_price,
+        )
+        for code, rows in read.pairs.items()
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def _sources(rows: Sequence[RunRow], runs: int) -> tuple[Source, ...]:
@@ -167,36 +242,8 @@ def _estimate(cells: Sequence[Cell], counts: Tally, confidence: float) -> Estima
 def _restated(counts: Tally, then: Sequence[RunRow] | None) -> Restated | None:
     if then is None:
         return None
-    closed = tally(_cells(then)).known_right
+    closed = tally(cells_of(then)).known_right
     return None if closed == counts.known_right else Restated(then=closed, now=counts.known_right)
-
-
-def _spend(
-    query: ReportQuery, code: str, calls: Sequence[CallSum], savings: Sequence[Saved], rows: Sequence[RunRow],
-    missing: int,
-) -> Spend:
-    own = [c for c in calls if c.role not in APART]
-    known = sum(c.priced for c in own) > 0 or (not own and not missing)
-    total = sum(c.cost for c in own)
-    roles = sorted({c.role for c in own if c.priced})
-    unsettled = [c for c in calls if c.unsettled > c.unbounded]
-    return Spend(
-        currency=code,
-        total=Money(nano=total, currency=code) if known else None,
-        by_role={role: Money(nano=sum(c.cost for c in own if c.role == role), currency=code) for role in roles},
-        baseline=_apart(calls, BASELINE, code), calibration=_apart(calls, CALIBRATION, code),
-        waste=Money(nano=sum(r.cost for r in rows if r.success is False), currency=code),
-        saved=Money(nano=sum(s.nano for s in savings if s.currency == code), currency=code),
-        unsettled_bound=Money(nano=sum(c.bound for c in unsettled), currency=code) if unsettled else None,
-        per_success=cost_per_success(
-            total if known else None, _cells(rows), missing_costs=missing, confidence=query.confidence
-        ),
-    )
-
-
-def _apart(calls: Iterable[CallSum], role: str, code: str) -> Money | None:
-    priced = [c.cost for c in calls if c.role == role and c.priced]
-    return Money(nano=sum(priced), currency=code) if priced else None
 
 
 def _totals(lines: Iterable[Line]) -> tuple[Money, ...]:

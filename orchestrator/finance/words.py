@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
 
-from orchestrator.finance.cost import CostPerSuccess
+from orchestrator.finance.paired_words import paired_remarks
+from orchestrator.finance.phrases import amount as amount
+from orchestrator.finance.phrases import counted as counted
+from orchestrator.finance.phrases import days as days
+from orchestrator.finance.phrases import interval as interval
+from orchestrator.finance.phrases import share as share
+from orchestrator.finance.phrases import unit_cost as unit_cost
 from orchestrator.finance.records import Definition, Estimate, Line, Report, Spend
 
 NOT_SERVED = ("handed_off", "declined", "failed")
@@ -30,26 +35,6 @@ METHOD_WORDS: Mapping[str, str] = {
 }
 
 
-def amount(value: Decimal | None) -> str:
-    """Two places from one unit up, four significant figures below; exact figures stand in JSON and CSV."""
-    if value is None:
-        return "unknown"
-    if value == 0:
-        return "0.00"
-    if abs(value) >= 1:
-        return f"{value:,.2f}"
-    return f"{value.quantize(Decimal(1).scaleb(value.adjusted() - 3), ROUND_HALF_EVEN):f}"
-
-
-def counted(n: int, noun: str) -> str:
-    """`1 call`, `2,000 calls`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
 def successes(line: Line) -> str:
     """Known ones, and apart those that spot checks let expect."""
     known = f"{line.successes:,}"
@@ -61,18 +46,6 @@ def success_rate(line: Line) -> str:
     if line.not_estimated or not line.runs:
         return "-"
     return share((line.successes + (line.estimate.successes if line.estimate else 0.0)) / line.runs)
-
-
-def unit_cost(cost: CostPerSuccess) -> str:
-    return f"{cost.qualifier} {amount(cost.value)}".strip()
-
-
-def interval(cost: CostPerSuccess) -> str:
-    return "-" if cost.low is None else f"{amount(cost.low)} to {amount(cost.high)}"
-
-
-def days(seconds: float) -> str:
-    return f"{seconds / 86400:g} d" if seconds >= 86400 else f"{seconds / 3600:g} h"
 
 
 def definition(one: Definition) -> str:
@@ -123,6 +96,7 @@ def remarks(line: Line, name: str, level: str) -> Iterator[str]:
         yield f"{name}: {counted(line.in_flight_calls, 'call')} in flight."
     for spend in line.spend:
         yield from _of_spend(spend, name, level)
+    yield from paired_remarks(line, name, level)
 
 
 def _estimated(found: Estimate, level: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from orchestrator.errors import BadAnswer
 from orchestrator.models.logprobs import answer_tokens, summarise
-from orchestrator.models.usage import estimate, normalise
-from orchestrator.records import Answer, Json, Request, TokenLogprobs, Usage
+from orchestrator.models.usage import estimate, normalise, service_tier
+from orchestrator.records import Answer, Json, Request, ServiceTier, TokenLogprobs, Usage
 
 _FINISHES = frozenset({"stop", "length", "content_filter", "tool_calls"})
 _THOUGHT = re.compile(r"^\s*(?:<think>)?.*?</think>\s*", re.DOTALL)
@@ -65,18 +65,18 @@ def read(
     """
     if not isinstance(reply, dict):
         raise BadAnswer(f"{endpoint} answered JSON that is no object", endpoint=endpoint)
-    billed = normalise(reply.get("usage"), provider)
+    billed, tier = normalise(reply.get("usage"), provider), service_tier(reply)
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None
     if not isinstance(first, dict) or not isinstance(message, dict):
-        raise BadAnswer(f"{endpoint} answered without a choice", endpoint=endpoint, usage=billed)
+        raise _bad(f"{endpoint} answered without a choice", endpoint, reply, billed, tier)
     said = message.get("content") or message.get("refusal") or ""
     if not isinstance(said, str):
-        raise BadAnswer(f"{endpoint} answered with content that is no text", endpoint=endpoint, usage=billed)
+        raise _bad(f"{endpoint} answered with content that is no text", endpoint, reply, billed, tier)
     finish = first.get("finish_reason")
     if not said and finish not in ("length", "content_filter", "tool_calls"):
-        raise BadAnswer(f"{endpoint} answered with an empty message", endpoint=endpoint, usage=billed)
+        raise _bad(f"{endpoint} answered with an empty message", endpoint, reply, billed, tier)
     text = without_thinking(said)
     probs = first.get("logprobs")
     entries = probs.get("content") if isinstance(probs, dict) else None
@@ -88,8 +88,16 @@ def read(
         usage=billed or guess(request_bytes, message, entries),
         model=model if isinstance(model, str) and model else asked,
         response_id=reply.get("id") if isinstance(reply.get("id"), str) else None,
-        endpoint=endpoint, logprobs=whole, value_logprobs=values, latency_ms=latency_ms,
+        endpoint=endpoint, logprobs=whole, value_logprobs=values, latency_ms=latency_ms, tier=tier,
     )
+
+
+def _bad(
+    message: str, endpoint: str, reply: Mapping[str, Json], billed: Usage | None, tier: ServiceTier | None
+) -> BadAnswer:
+    error = BadAnswer(message, endpoint=endpoint, usage=billed)
+    error.told(reply, tier)
+    return error
 
 
 def guess(request_bytes: int, message: Mapping[str, Json], entries: Json) -> Usage:

@@ -29,6 +29,7 @@ from orchestrator.errors import (
 if TYPE_CHECKING:
     import aiohttp
 
+_GATEWAY_GAVE_UP = frozenset({504, 524})
 _MESSAGE_CHARS = 300
 _SECRET_CHARS = 6  # a shorter one is a placeholder, and would blot out words
 _OVERFLOW = (
@@ -49,6 +50,8 @@ def from_status(
         return RateLimited(text, retry_after_s=retry_after(headers), endpoint=endpoint)
     if status in (401, 403):
         return AuthRefused(text, endpoint=endpoint)
+    if status in _GATEWAY_GAVE_UP:
+        return CallTimedOut(text, endpoint=endpoint, hint="a gateway gave up: the provider may bill the call")
     if status in (408, 409) or status >= 500:
         return ServerFailed(text, endpoint=endpoint)
     if status in (400, 413, 422) and is_overflow(message):

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import BadAnswer, ConnectionLost, ModelError
 from orchestrator.models import chat, faults
-from orchestrator.models.usage import normalise
+from orchestrator.models.usage import normalise, service_tier
 from orchestrator.records import Usage
 
 
@@ -53,7 +53,7 @@ class _Reply:
     def add(self, chunk: Any) -> None:
         if not isinstance(chunk, dict):
             raise BadAnswer(f"a stream's chunk is no object: {str(chunk)[:80]!r}")
-        for key in ("id", "model"):
+        for key in ("id", "model", "service_tier"):
             if chunk.get(key):
                 self.head[key] = chunk[key]
         self.usage = chunk.get("usage") or self.usage
@@ -79,6 +79,7 @@ class _Reply:
     def billed(self, fault: ModelError, request_bytes: int) -> ModelError:
         if self.head and fault.usage is None:
             fault.usage = self._received(request_bytes)
+            fault.told(self.head, service_tier({**self.head, "usage": self.usage}))
         return fault
 
     def _received(self, request_bytes: int) -> Usage:

@@ -77,8 +77,8 @@ class Tested:
 class Certificate:
     """A threshold, or None, with its data and its guarantee. A draft is accepted where score >= threshold.
 
-    `n` records tested, out of `given`: the rest was spent on thinning to equal propensity or on fixing the
-    candidates. `coverage` is the share of `n` accepted. `traffic` is how many unlabelled scores took part.
+    `n` records tested, out of `given`: the rest was spent on thinning to equal propensity or on fixing where
+    a walk starts. `coverage` is the share of `n` accepted. `traffic` is how many unlabelled scores took part.
     `base_loss` is the loss at accept-all; `least_escalation` the share that any threshold holding `max_regret` must
     escalate. `cost_ratio` is the expected cost of the cascade (of the gate, where `drafts_first` is False) over
     always validating, None where a cost is unknown. `tested` are the candidates around the threshold.

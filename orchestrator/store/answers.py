@@ -28,6 +28,10 @@ _a = _answer.c
 _RECALL = select(
     _a.memo_key, _a.call_id, _a.run_id, _a.expires_at, _a.cost_nano, _a.currency, _a.answer, _a.signals
 ).where(_a.tenant == bindparam("of_tenant"), among(_a.memo_key))
+_SERVED_FROM = (
+    select(_run.c.source_run_id).where(among(_run.c.run_id), _run.c.source_run_id.is_not(None))
+)
+_MADE_BY = _answer.delete().where(among(_a.run_id))
 _SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key"])
 _OWN_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key", "run_id"])
 
@@ -81,10 +85,17 @@ def _stored(row: Any) -> StoredAnswer:
 
 def evict(transaction: Transaction, run_id: str) -> int:
     """Remove the answers a failed run made, and those it was served from the cache. Returns how many."""
-    sources = transaction.execute(
-        select(_run.c.source_run_id).where(_run.c.run_id == run_id, _run.c.source_run_id.is_not(None))
-    ).scalars()
-    return transaction.execute(_answer.delete().where(_answer.c.run_id.in_([run_id, *sources]))).rowcount
+    return evict_all(transaction, [run_id])
+
+
+def evict_all(transaction: Transaction, run_ids: Sequence[str]) -> int:
+    """The same for many runs at once."""
+    evicted = 0
+    for some in chunks(run_ids):
+        sources = transaction.execute(_SERVED_FROM, {"among": some}).scalars()
+        for rows in chunks(sorted({*some, *sources})):
+            evicted += transaction.execute(_MADE_BY, {"among": rows}).rowcount
+    return evicted
 
 
 def cache_stats(connection: Connection, pipeline: str | None, tenant: str | None, now: float) -> CacheStats:

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, select
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import TOKEN_CLASSES, Call, Money, Usage
-from orchestrator.store import answers, budgets
-from orchestrator.store.entries import CallIntent, CallSettlement
+from orchestrator.store import answers, budgets, lines
+from orchestrator.store.entries import BudgetLine, CallIntent, CallSettlement
 from orchestrator.store.leases import RECOVERED
-from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table, updating
+from orchestrator.store.settlements import end
+from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table
 from orchestrator.store.tables import CallRow
 
 _call = table(CallRow)
@@ -24,30 +25,21 @@ _INTENT = inserting(
     CallRow, "call_id", "run_id", "pipeline", "step", "role", "attempt", "sample", "model", "provider", "endpoint",
     "request_key", "owner_id", "state", "started_at", "bound_nano", "bound_currency", "budget_day", "scopes", "account",
 )
-_SETTLE = updating(
-    CallRow, "state", "model_answered", "response_id", "finish_reason", "error",
-    *(f"{name}_tokens" for name in TOKEN_CLASSES), "tier", "cost_nano", "currency", "price_version", "provenance",
-    "latency_ms", "ended_at", by=["call_id"],
-)
-_TO_SETTLE = select(
-    *(_call.c[name] for name in (
-        "call_id", "run_id", "pipeline", "state", "error", "model", "bound_nano", "bound_currency", "scopes",
-    ))
-).where(among(_call.c.call_id)).order_by(_call.c.call_id).with_for_update()
+_TO_SETTLE = select(_call).where(among(_call.c.call_id)).order_by(_call.c.call_id).with_for_update()
 _OF_RUNS = select(_call).where(among(_call.c.run_id)).order_by(_call.c.started_at, _call.c.call_id)
 
 
 def intend(transaction: Transaction, intents: Sequence[CallIntent]) -> list[OrchestratorError | None]:
     """Write the intents whose reservations fit; the others are refused with BudgetExceeded."""
-    refusals = budgets.reserve(transaction, intents)
-    fit = [intent for intent, refusal in zip(intents, refusals, strict=True) if refusal is None]
-    transaction.many(_INTENT, [_intent_row(transaction, intent) for intent in fit])
+    refusals, held = budgets.reserve(transaction, intents)
+    fit = [(i, of_call) for i, of_call, refusal in zip(intents, held, refusals, strict=True) if refusal is None]
+    transaction.many(_INTENT, [_intent_row(transaction, i, of_call) for i, of_call in fit])
     return refusals
 
 
-def _intent_row(transaction: Transaction, i: CallIntent) -> Row:
+def _intent_row(transaction: Transaction, i: CallIntent, held: Sequence[BudgetLine]) -> Row:
     bound = (i.bound.nano, i.bound.currency) if i.bound is not None else (None, None)
-    scopes = " ".join(line.scope for line in i.budgets) or None
+    scopes = " ".join(line.scope for line in held) or None
     return (
         i.call_id, i.run_id, i.pipeline, i.step, i.role, i.attempt, i.sample, i.model, i.provider, i.endpoint,
         i.request_key, transaction.owner_id, "intent", transaction.now, *bound, i.budget_day, scopes, i.account,
@@ -58,7 +50,8 @@ def settle(transaction: Transaction, settlements: Sequence[CallSettlement]) -> l
     """Record what came back, move the reservations, and keep the answers: all of it in the one commit."""
     first = {s.call_id: s for s in reversed(settlements)}
     opened = [(first[row.call_id], row) for row in _still_open(transaction, sorted(first))]
-    transaction.many(_SETTLE, [_settled_row(s, row) for s, row in opened])
+    lines.count(transaction, opened)
+    end(transaction, [(row, _settled_values(s, row), s.error) for s, row in opened])
     budgets.move(transaction, [move for s, row in opened if row.scopes for move in _moves(s, row)])
     answers.keep(transaction, [(s, row) for s, row in opened if s.keep is not None])
     return [None] * len(settlements)
@@ -70,15 +63,16 @@ def _still_open(transaction: Transaction, call_ids: Sequence[str]) -> list[Any]:
     return [row for row in rows if row.state == "intent" or (row.state == "unsettled" and row.error == RECOVERED)]
 
 
-def _settled_row(s: CallSettlement, row: Any) -> Row:
+def _settled_values(s: CallSettlement, row: Any) -> Row:
+    """In the order of `seals.SETTLEMENT`."""
     tokens: tuple[int | None, ...] = (None,) * len(TOKEN_CLASSES)
     if s.usage is not None:
         tokens = tuple(_or_null(name, getattr(s.usage, name)) for name in TOKEN_CLASSES)
     cost = (s.cost.nano, s.cost.currency) if s.cost is not None else (None, None)
     answered = s.model_answered if s.model_answered != row.model else None
     return (
-        s.state, answered, s.response_id, s.finish_reason, s.error, *tokens, s.tier, *cost, s.price_version,
-        s.provenance, s.latency_ms, s.ended_at, s.call_id,
+        s.state, answered, s.response_id, s.finish_reason, *tokens, s.tier, *cost, s.price_version, s.provenance,
+        s.latency_ms, s.ended_at,
     )
 
 
@@ -94,7 +88,9 @@ def _moves(s: CallSettlement, row: Any) -> list[budgets.Move]:
     spent = s.cost.nano if s.cost is not None and known else bound
     held, counted = (bound, 0) if row.state == "intent" else (0, bound)  # recovery has counted the bound already
     return [
-        budgets.Move(scope, released=held, spent=spent - counted, overrun=max(0, spent - bound))
+        budgets.Move(
+            scope, released=held, spent=spent - counted, overrun=max(0, spent - bound), pipeline=row.pipeline
+        )
         for scope in row.scopes.split()
     ]
 

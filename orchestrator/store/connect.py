@@ -106,7 +106,7 @@ def writing_engine(place: Place) -> Engine:
 def reading_engine(place: Place, *, size: int) -> Engine:
     """A pool of `size` connections that can only read; each transaction is one consistent view."""
     if place.path is None:
-        return _postgres_engine(place, pool_size=size)
+        return _postgres_engine(place, pool_size=size).execution_options(isolation_level="REPEATABLE READ")
     engine = create_engine(place.url, pool_size=size, connect_args=_CONNECT)
 
     @event.listens_for(engine, "connect")

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,20 +18,32 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.records import Call, Json
+from orchestrator.config.budget import Span, Who
+from orchestrator.records import Call, Json, Money
 from orchestrator.store import (
+    allocations,
     answers,
+    baselines,
+    budget_limits,
+    budget_standings,
     budgets,
     calls,
+    cells,
+    closes,
     events,
     feedback,
     lapses,
+    learned,
     leases,
     migrations,
     outcomes,
     retention,
     runs,
+    spending,
 )
+from orchestrator.store.baselines import BaselineEntry
+from orchestrator.store.budget_standings import BudgetStanding
+from orchestrator.store.closes import ClosedMonth
 from orchestrator.store.connect import Place, locate, reading_engine, scrub_log, store_error, writing_engine
 from orchestrator.store.entries import (
     CacheStats,
@@ -55,6 +67,8 @@ from orchestrator.store.entries import (
     StoredRun,
 )
 from orchestrator.store.lapses import CheckedDraft, HourOfTasks, InUse, StoredLapse
+from orchestrator.store.learned import Ended, FeedbackEntry, FeedbackTaken
+from orchestrator.store.spending import SpentSoFar
 from orchestrator.store.statements import Transaction
 from orchestrator.store.writer import Flow, Writer, alone
 
@@ -66,6 +80,9 @@ _record_feedback, _resolve, _evict = alone(feedback.record), alone(feedback.reso
 _purge, _sweep, _forget = alone(answers.cache_purge), alone(retention.sweep), alone(retention.forget)
 _record_event, _leave, _recover = alone(events.record), alone(leases.leave), alone(leases.recover)
 _take_spot_checks, _settle_spot_check = alone(feedback.take_spot_checks), alone(feedback.settle_spot_check)
+_take_feedback, _record_baseline = alone(learned.take), alone(baselines.record)
+_count, _close_month = alone(cells.count), alone(closes.record)
+_set_limits, _remove_limits = alone(budget_limits.set_limits), alone(budget_limits.remove_limits)
 _trip, _claim_notice = alone(lapses.trip), alone(lapses.claim_notice)
 
 ORDER: tuple[Flow, ...] = (
@@ -80,6 +97,8 @@ def pulse(transaction: Transaction, payloads: Sequence[Any]) -> list[None]:
     leases.renew(transaction)
     leases.recover(transaction)
     retention.sweep(transaction)
+    cells.count(transaction)
+    allocations.close_hours(transaction)
     return [None] * len(payloads)
 
 
@@ -207,6 +226,28 @@ class Store:
     async def budget(self, scope: str) -> StoredBudget | None:
         return await self._read(budgets.budget_of, scope)
 
+    async def set_budget(
+        self, who: Who, limits: Sequence[tuple[Span, Money, Money | None]], *, new: bool = False
+    ) -> None:
+        """Limit what `who` may spend: (span, limit, soft limit), in force in every process from now on. Raises
+        InputError where the store has never seen `who` (unless `new`), or has no price in that currency."""
+        for currency in sorted({limit.currency for _, limit, _ in limits}):
+            await self._read(budget_limits.check, who, currency, new)
+        await self._write(_set_limits, who, limits)
+
+    async def remove_budget(self, who: Who, spans: Sequence[Span]) -> list[Span]:
+        """Take limits away; returns those there were. Raises InputError where there was none."""
+        removed: list[Span] = await self._write(_remove_limits, who, spans)
+        return removed
+
+    async def budgets(self, *, tasks: bool = False) -> list[BudgetStanding]:
+        """Every budget as it stands; `tasks`: those of tasks under way, too."""
+        return await self._read(budget_standings.standings, self._clock(), tasks)
+
+    async def spent_so_far(self, pipeline: str) -> SpentSoFar:
+        """What the pipeline's latest runs have cost."""
+        return await self._read(spending.latest, pipeline)
+
     async def recall(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredAnswer]:
         """The unexpired answers among (tenant, memo key) pairs."""
         return await self._read(answers.recall, keys, self._clock())
@@ -248,6 +289,22 @@ class Store:
         """Append what was learned of a run; a failure evicts its answers. Raises InputError for an unknown run."""
         await self._write(_record_feedback, run_id, success, reason, source, at)
 
+    async def record_feedbacks(self, entries: Sequence[FeedbackEntry]) -> FeedbackTaken:
+        """The same for many at once, in one commit. What was said before, word for word, is not said again. The runs
+        must have ended: see `ended_runs`."""
+        taken: FeedbackTaken = await self._write(_take_feedback, entries, self.digest)
+        return taken
+
+    async def ended_runs(self, run_ids: Sequence[str]) -> dict[str, Ended]:
+        """Those of the runs that have an outcome, and when they ended."""
+        return await self._read(learned.ended_runs, run_ids)
+
+    async def runs_of_tasks(self, pipeline: str, tenant: str, task_ids: Sequence[str]) -> dict[str, str]:
+        """The run id of each task id that this pipeline and tenant took in."""
+        keys = {self.digest(b"id:" + task_id.encode()): task_id for task_id in task_ids}
+        found = await self._read(learned.runs_of_tasks, pipeline, tenant, list(keys))
+        return {keys[key]: run_id for key, run_id in found.items()}
+
     async def handoffs(self, *, pipeline: str | None = None, open_only: bool = True) -> list[StoredHandOff]:
         return await self._read(feedback.handoffs, pipeline, open_only)
 
@@ -265,6 +322,10 @@ class Store:
     ) -> None:
         """Close a spot check; what it found becomes feedback. Twice changes nothing."""
         await self._write(_settle_spot_check, run_id, step, state, draft_ok)
+
+    async def record_baseline(self, entry: BaselineEntry) -> None:
+        """Keep how the validator's own answer compares; a second one of the same run is passed over."""
+        await self._write(_record_baseline, entry)
 
     # -- certificates in use -----------------------------------------------------------------------------------------
 
@@ -314,10 +375,23 @@ class Store:
         with _said_plainly(self.place):
             scrub_log(self._writing)
 
+    async def count_runs(self) -> int:
+        """Count the runs that wait to be counted, so that a report need not read them one by one; returns how many.
+        The writer does a bounded part of this as runs end, and with each renewal of its lease."""
+        total = 0
+        while counted := await self._write(_count):
+            total += counted
+        return total
+
     async def recover(self) -> Recovered:
         """Settle what lapsed owners left. The writer does the same with each renewal of its lease."""
         recovered: Recovered = await self._write(_recover)
         return recovered
+
+    async def close_month(self, month: ClosedMonth, stated: Mapping[str, int]) -> None:
+        """Keep what a month comes to, for good; `stated`: how much of what was booked of earlier ones it states.
+        Raises InputError for a month that can't be closed (any more); then nothing was changed."""
+        await self._write(_close_month, month, stated)
 
     async def record_event(self, pipeline: str, kind: str, detail: str = "") -> None:
         await self._write(_record_event, pipeline, kind, detail)

@@ -108,11 +108,25 @@ class PriceRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """The calls that a budget counts: those begun from `since` until `until`, of what is named."""
+
+    since: float
+    until: float | None = None
+    pipeline: str | None = None
+    tenant: str | None = None
+    cost_center: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetLine:
-    """One budget a call must fit: `scope` is `day:PIPELINE:YYYY-MM-DD` or `task:RUN_ID`."""
+    """One budget a call must fit: `scope` is as `config/budget.py` writes it. From `soft` on there is a warning. Where
+    its account is not open yet, it opens with what the ledger holds of the calls `covered` (None: nothing)."""
 
     scope: str
     limit: Money
+    soft: Money | None = None
+    covered: Covered | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +148,8 @@ class CallIntent:
     budgets: tuple[BudgetLine, ...] = ()
     budget_day: str | None = None
     account: str | None = None
+    tenant: str = ""
+    cost_center: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

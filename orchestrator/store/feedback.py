@@ -6,6 +6,7 @@ Each is appended, never written over. A failure that became known evicts the ans
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,14 +14,17 @@ from sqlalchemy import Connection, select
 
 from orchestrator.errors import InputError
 from orchestrator.records import Json
-from orchestrator.store import answers, leases, retention
+from orchestrator.store import answers, cells, closes, leases, retention, seals
 from orchestrator.store.entries import FeedbackSource, PendingSpotCheck, SpotCheckState, StoredHandOff
 from orchestrator.store.outcomes import contents_of
-from orchestrator.store.statements import Transaction, insert, table
+from orchestrator.store.statements import Row, Transaction, insert, inserting, table
 from orchestrator.store.tables import Content, Feedback, HandOff, OutcomeRow, SpotCheck
 
-_feedback, _hand_off, _spot_check = table(Feedback), table(HandOff), table(SpotCheck)
+_hand_off, _spot_check = table(HandOff), table(SpotCheck)
 _outcome, _content = table(OutcomeRow), table(Content)
+_FEEDBACK = inserting(
+    Feedback, "feedback_id", "run_id", "source", "success", "reason", "at", "sealed_by", "seal_no", "seal"
+)
 
 
 def record(
@@ -33,11 +37,18 @@ def record(
 
 
 def _append(transaction: Transaction, run_id: str, success: bool, reason: str, source: str, at: float) -> None:
-    transaction.execute(_feedback.insert().values(
-        feedback_id=f"f_{secrets.token_hex(8)}", run_id=run_id, source=source, success=success, reason=reason, at=at
-    ))
-    if not success:
-        answers.evict(transaction, run_id)
+    append(transaction, [(f"f_{secrets.token_hex(8)}", run_id, source, success, reason, at)])
+
+
+def append(transaction: Transaction, rows: Sequence[Row]) -> None:
+    """Rows of (id, run id, source, success, reason, at): the one place where feedback is written."""
+    cells.take_out(transaction, [run_id for _, run_id, *_ in rows])
+    rows = closes.book(transaction, rows)
+    places = seals.seal(transaction, "feedback", [(*row[:4], row[5]) for row in rows])
+    transaction.many(_FEEDBACK, [
+        (*row, place.writer, place.number, place.link) for row, place in zip(rows, places, strict=True)
+    ])
+    answers.evict_all(transaction, [run_id for _, run_id, _, success, _, _ in rows if not success])
 
 
 # -- hand-offs ---------------------------------------------------------------------------------------------------------
@@ -118,6 +129,7 @@ def settle_spot_check(
     transaction: Transaction, run_id: str, step: str, state: SpotCheckState, draft_ok: bool | None
 ) -> None:
     """Close a pending spot check; what it found counts as feedback of source `spot_check`. Twice changes nothing."""
+    cells.take_out(transaction, [run_id])
     s = _spot_check.c
     closed = transaction.execute(
         _spot_check.update().where(s.run_id == run_id, s.step == step, s.state == "pending")

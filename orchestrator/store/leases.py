@@ -16,14 +16,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from orchestrator.store import budgets
+from orchestrator.store import budgets, lines, settlements
 from orchestrator.store.entries import Recovered
 from orchestrator.store.statements import Transaction, insert, table
-from orchestrator.store.tables import CallRow, Owner
+from orchestrator.store.tables import Owner
 
 RECOVERED = "recovered: its process ended before an answer was stored"
 
-_owner, _call = table(Owner), table(CallRow)
+_owner = table(Owner)
 
 
 @cache
@@ -81,7 +81,7 @@ def renew(transaction: Transaction) -> None:
 
 
 def lapsed(transaction: Transaction, owner_ids: Iterable[str]) -> set[str]:
-    """Which of `owner_ids` have lapsed. An owner without a row closed its store: it has, too."""
+    """Which of `owner_ids` have lapsed. One without a row closed its store: it has, too."""
     wanted = set(owner_ids) - {transaction.owner_id}
     if not wanted:
         return set()
@@ -115,20 +115,20 @@ def _take(transaction: Transaction, row: Any) -> bool:
 
 def unsettle(transaction: Transaction, owner_id: str) -> int:
     """Make every open call of `owner_id` unsettled; what it reserved counts as spent."""
-    open_calls = (_call.c.owner_id == owner_id, _call.c.state == "intent")
-    held = transaction.execute(
-        select(_call.c.scopes, _call.c.bound_nano).where(*open_calls, _call.c.scopes.is_not(None))
-    )
+    lost = settlements.open_calls(transaction, owner_id)
     budgets.move(transaction, [
-        budgets.Move(scope, released=row.bound_nano, spent=row.bound_nano)
-        for row in held for scope in row.scopes.split()
+        budgets.Move(scope, released=row.bound_nano, spent=row.bound_nano, pipeline=row.pipeline)
+        for row in lost if row.scopes for scope in row.scopes.split()
     ])
-    return transaction.execute(_call.update().where(*open_calls).values(
-        state="unsettled", provenance="unsettled", error=RECOVERED, ended_at=transaction.now
-    )).rowcount
+    lines.count_given_up(transaction, lost)
+    settlements.end(transaction, [(row, settlements.lost(transaction.now), RECOVERED) for row in lost])
+    return len(lost)
 
 
 def leave(transaction: Transaction) -> None:
-    """The last act of an owner: nothing of it stays open, and its row goes."""
+    """The last act of an owner: nothing of it stays open, and its row goes, unless it is the head of a chain: then it
+    stands for an owner that has lapsed and was recovered."""
     unsettle(transaction, transaction.owner_id)
-    transaction.execute(_owner.delete().where(_owner.c.owner_id == transaction.owner_id))
+    mine = _owner.c.owner_id == transaction.owner_id
+    transaction.execute(_owner.delete().where(mine, _owner.c.sealed == 0))
+    transaction.execute(_owner.update().where(mine).values(lease_until=0.0, recovered_at=transaction.now))

@@ -6,6 +6,7 @@ nothing where its change is already in place. A store with a step unknown here w
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -14,8 +15,24 @@ from sqlalchemy import Connection, Engine, Table, inspect, select
 from sqlmodel import SQLModel
 
 from orchestrator.errors import StoreTooNew
+from orchestrator.store import line_rows, seals
+from orchestrator.store.baseline_tables import BaselineRow
+from orchestrator.store.budget_tables import BudgetLimit
+from orchestrator.store.close_tables import Close, Superseded
+from orchestrator.store.line_tables import Allocated, CostCell, LineKey, LineRow, RunCell, RunKey, Uncounted
 from orchestrator.store.statements import insert, table
-from orchestrator.store.tables import CallRow, Feedback, Lapse, Migration, OutcomeRow, Owner, Price, Setting
+from orchestrator.store.tables import (
+    Budget,
+    CallRow,
+    Feedback,
+    Lapse,
+    Migration,
+    OutcomeRow,
+    Owner,
+    Price,
+    Run,
+    Setting,
+)
 
 Step = Callable[[Connection], None]
 
@@ -39,7 +56,36 @@ def m003_seals(connection: Connection) -> None:
         _add_columns(connection, table(model))
 
 
-MIGRATIONS: tuple[Step, ...] = (m001_tables, m002_lapse, m003_seals)
+def m004_lines(connection: Connection) -> None:
+    """What reports are read from: calls in lines, and runs in cells, where those that are here wait to be counted."""
+    models = (LineKey, LineRow, RunKey, RunCell, CostCell, Uncounted, Allocated)
+    SQLModel.metadata.create_all(connection, tables=[table(model) for model in models])
+    for index in table(Run).indexes:
+        index.create(connection, checkfirst=True)
+    line_rows.rebuild(connection)
+
+
+def m006_closes(connection: Connection) -> None:
+    """Closed months; and how many final rows there were before any was sealed: to tell what is slipped in later."""
+    SQLModel.metadata.create_all(connection, tables=[table(Close), table(Superseded)])
+    counts = json.dumps(seals.unsealed(connection))
+    connection.execute(_setting.insert().values(name=seals.UNSEALED, value=counts))
+
+
+def m005_budgets(connection: Connection) -> None:
+    """Limits kept in the store; soft limits, and when a bucket ends."""
+    SQLModel.metadata.create_all(connection, tables=[table(BudgetLimit)])
+    _add_columns(connection, table(Budget))
+
+
+def m007_baselines(connection: Connection) -> None:
+    """How the answers of the measured baseline compare."""
+    SQLModel.metadata.create_all(connection, tables=[table(BaselineRow)])
+
+
+MIGRATIONS: tuple[Step, ...] = (
+    m001_tables, m002_lapse, m003_seals, m004_lines, m005_budgets, m006_closes, m007_baselines,
+)
 
 
 def _add_columns(connection: Connection, today: Table) -> None:

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from orchestrator.records import SERVED, Json
-from orchestrator.store import answers, events, retention
+from orchestrator.store import answers, cells, events, retention, seals
 from orchestrator.store.calls import calls_of, money
 from orchestrator.store.entries import OutcomeEntry, StepEntry, StoredOutcome
 from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table, updating, upserting
@@ -34,12 +34,13 @@ _OF_RUNS = (
     .where(among(_outcome.c.run_id))
 )
 _SOURCES = select(_outcome).where(among(_outcome.c.run_id))
-_LEARNED = select(_feedback).where(among(_feedback.c.run_id))
+_LEARNED = (  # the last word first: of two at one moment, the one that reports take
+    select(_feedback).where(among(_feedback.c.run_id)).order_by(_feedback.c.at.desc(), _feedback.c.feedback_id.desc())
+)
 _SAID = select(_content.c.run_id, _content.c.kind, _content.c.body).where(among(_content.c.run_id))
 _STEPS = select(_step).where(among(_step.c.run_id)).order_by(_step.c.run_id, _step.c.place)
 _OUTCOME = inserting(
-    OutcomeRow, "run_id", "pipeline", "tenant", "config_id", "status", "success", "success_source", "escalated",
-    "degraded", "from_cache", "error", "ended_at", "cost_nano", "currency", "saved_nano", "saved_currency", "tags_json",
+    OutcomeRow, *seals.OUTCOME, "error", "sealed_by", "seal_no", "seal",
 )
 _STEP = inserting(
     StepRow, "run_id", "step", "place", "status", "action", "rule", "explanation", "confidence", "threshold",
@@ -87,7 +88,13 @@ def _report_second(transaction: Transaction, entry: OutcomeEntry) -> None:
 
 
 def _write(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
-    transaction.many(_OUTCOME, [_outcome_row(e) for e in entries])
+    cells.take_out_followers(transaction, [e.run_id for e in entries])
+    rows = [_outcome_values(e) for e in entries]
+    places = seals.seal(transaction, "outcome", [seals.outcome_values(*one) for one in zip(entries, rows, strict=True)])
+    transaction.many(_OUTCOME, [
+        (*row, e.error, place.writer, place.number, place.link)
+        for e, row, place in zip(entries, rows, places, strict=True)
+    ])
     transaction.many(_STEP, [_step_row(e.run_id, i, s) for e in entries for i, s in enumerate(e.steps)])
     transaction.many(_CONTENT, [
         (e.run_id, kind, e.tenant, body, e.keep_until)
@@ -107,14 +114,16 @@ def _write(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
         for e in entries for tenant, key, signals in e.signals for run_id in {e.run_id, e.source_run_id} if run_id
     ])
     retention.after_finish(transaction, entries)
+    cells.queue(transaction, [e.run_id for e in entries])
 
 
-def _outcome_row(e: OutcomeEntry) -> Row:
+def _outcome_values(e: OutcomeEntry) -> Row:
+    """In the order of `seals.OUTCOME`."""
     cost = (e.cost.nano, e.cost.currency) if e.cost is not None else (None, None)
     saved = (e.saved.nano, e.saved.currency) if e.saved is not None else (None, None)
     return (
         e.run_id, e.pipeline, e.tenant, e.config_id, e.status, e.success, e.success_source, e.escalated, e.degraded,
-        e.from_cache, e.error, e.ended_at, *cost, *saved, plain_json(e.tags),
+        e.from_cache, e.ended_at, *cost, *saved, plain_json(e.tags),
     )
 
 

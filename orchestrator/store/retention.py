@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SWEEP = 2000
 """Most rows of one sweep's commit: other processes wait for it."""
+CLOSED_S = 35 * 86400.0
+"""How long the account of an hour, a day or a month is kept after its end: recovery may still settle in it."""
 
 ERASED = "erased"
 
@@ -88,7 +90,8 @@ def _waits_for_someone(run_id: Any) -> ColumnElement[bool]:
 
 
 def sweep(transaction: Transaction) -> int:
-    """Erase up to SWEEP rows each of content and answers past their time, and task budgets of runs that ended.
+    """Erase up to SWEEP rows each of content and answers past their time, and the accounts of budgets that are over: of
+    runs that ended, and of buckets long past (the ledger has their figures).
 
     Content whose hand-off or spot check is still open waits for it. Returns how many rows went; 0: all is clean.
     """
@@ -101,10 +104,12 @@ def sweep(transaction: Transaction) -> int:
     ended = select(b.scope).join(_run, and_(_run.c.run_id == run_id, _run.c.done.is_(True))).where(
         b.scope.startswith("task:"), b.reserved_nano == 0
     ).limit(SWEEP)
+    closed = select(b.scope).where(b.ends_at <= transaction.now - CLOSED_S, b.reserved_nano == 0).limit(SWEEP)
     return sum(transaction.execute(statement).rowcount for statement in (
         _content.delete().where(tuple_(c.run_id, c.kind).in_(over)),
         _answer.delete().where(tuple_(a.tenant, a.memo_key).in_(stale)),
         _budget.delete().where(b.scope.in_(ended)),
+        _budget.delete().where(b.scope.in_(closed)),
     ))
 
 

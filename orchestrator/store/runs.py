@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.records import Json
-from orchestrator.store import leases, outcomes
+from orchestrator.store import leases, line_rows, outcomes
 from orchestrator.store.entries import Claimed, ConfigEntry, PriceRecord, RunClaim, StoredRun
 from orchestrator.store.statements import Raced, Transaction, among, chunks, insert, inserting_new, table, upserting
 from orchestrator.store.tables import Config, Content, Price, Run
@@ -124,7 +124,11 @@ def _take(transaction: Transaction, one: RunClaim, row: Any) -> bool:
     mine = _run.update().where(
         _run.c.run_id == row.run_id, _run.c.owner_id == row.owner_id, _run.c.done.is_(False)
     ).values(owner_id=transaction.owner_id, config_id=one.config_id)
-    return transaction.execute(mine).rowcount == 1
+    if transaction.execute(mine).rowcount != 1:
+        return False
+    if row.config_id != one.config_id:
+        line_rows.move(transaction, row.run_id, row.config_id)
+    return True
 
 
 def find(connection: Connection, pipeline: str, tenant: str, task_key: str) -> StoredRun | None:

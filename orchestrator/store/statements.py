@@ -90,12 +90,14 @@ def updating(model: type[SQLModel], *columns: str, by: Sequence[str]) -> Prepare
 
 @dataclass(slots=True, kw_only=True)
 class Transaction:
-    """One open transaction of the writer: who writes, and the time that counts as now."""
+    """One open transaction of the writer: who writes, and the time that counts as now. `warnings` are logged once it
+    is committed."""
 
     connection: Connection
     owner_id: str
     now: float
     lease_s: float
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def dialect(self) -> str:

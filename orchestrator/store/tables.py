@@ -70,7 +70,10 @@ class Run(SQLModel, table=True):
     """A task taken in. `task_key` is the keyed digest of its id (or of line and content)."""
 
     __tablename__: ClassVar[str] = "run"
-    __table_args__ = (UniqueConstraint("pipeline", "tenant", "task_key"),)
+    __table_args__ = (
+        UniqueConstraint("pipeline", "tenant", "task_key"),
+        _partial("run_source", "source_run_id", where="source_run_id IS NOT NULL"),
+    )
     run_id: str = Field(primary_key=True)
     pipeline: str
     tenant: str
@@ -267,7 +270,10 @@ class Content(SQLModel, table=True):
 
 
 class Budget(SQLModel, table=True):
-    """Spent and reserved of one budget: `scope` is `day:PIPELINE:YYYY-MM-DD` or `task:RUN_ID`."""
+    """Spent and reserved of one budget in one bucket of time: `scope` is as `config/budget.py` writes it.
+
+    `ends_at` is when the bucket is over. A warning was given at `warned_at`, and a call refused first at `refused_at`.
+    """
 
     __tablename__: ClassVar[str] = "budget"
     scope: str = Field(primary_key=True)
@@ -276,6 +282,10 @@ class Budget(SQLModel, table=True):
     spent_nano: int = Field(default=0, sa_type=BigInteger)
     reserved_nano: int = Field(default=0, sa_type=BigInteger)
     overrun_nano: int = Field(default=0, sa_type=BigInteger)
+    soft_nano: int | None = Field(default=None, sa_type=BigInteger)
+    ends_at: float | None = None
+    warned_at: float | None = None
+    refused_at: float | None = None
 
 
 class Price(SQLModel, table=True):

@@ -140,7 +140,10 @@ class Writer:
         while True:
             try:
                 with self._transaction() as transaction:
-                    return self._write(transaction, batch)
+                    results = self._write(transaction, batch)
+                for words in transaction.warnings:
+                    log.warning("store %s: %s", self._name, words)
+                return results
             except Exception as error:
                 if not is_transient(error) or time.monotonic() >= give_up:
                     raise

@@ -90,9 +90,11 @@ def _assessed(place: Place, view: View) -> Assessment:
     chosen = {one.known.id for one in certify_on}
     measure_on = [one for one in scored if one.known.id not in chosen]
     reached = [one.known for one in certify_on if one.reached]
-    require(
-        len(reached), f"of {len(view.seen)} drafts, the half that is certified on and reached the rule,", place.asked
-    )
+    try:
+        require(len(reached), f"of {len(view.seen)} drafts, the half that is certified on and reached the rule,",
+                place.asked)
+    except InputError as error:  # few lines tell something, too: say what they do
+        raise InputError(f"{error}\n{_seen_words(view)}", hint=error.hint) from None
     certificate = _certified(place, reached)
     served = [_served(one, certificate.threshold) for one in measure_on]
     if not served:
@@ -105,6 +107,11 @@ def _assessed(place: Place, view: View) -> Assessment:
         measured=measured, recommendation=recommendation, why=why, notes=(*view.notes, *notes),
         bad_lines=view.bad_lines,
     )
+
+
+def _seen_words(view: View) -> str:
+    right = sum(one.known.draft_ok for one in view.seen)
+    return "\n".join([f"drafts that agree with the answers that were given: {right} of {len(view.seen)}", *view.notes])
 
 
 def _scored(place: Place, seen: Sequence[Seen]) -> tuple[Sequence[Seen], tuple[str, ...]]:

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.canonical import stable
-from orchestrator.cascade.keys import TOKENS_OVERHEAD
+from orchestrator.cascade.keys import asked_tier, upper_bound
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.runtime import Runtime, Step
+from orchestrator.cascade.verdicts import ASKED_AGAIN
 from orchestrator.errors import InputError
-from orchestrator.records import Money, Task, Usage
+from orchestrator.records import Money, ServiceTier, Task, Usage
+from orchestrator.worst_case import bare_request, said_before
 
 if TYPE_CHECKING:
     from orchestrator.config.prices import PriceEntry
     from orchestrator.pipeline import Collected
 
 UNKNOWN = 1 << 62
-ASKED = 2
-"""A validator's unreadable answer is asked for once more."""
+ASKED = ASKED_AGAIN + 1
+"""A validator's unreadable answer is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asks:
-    """One model of one step: up to `times` requests of `fixed` input tokens beyond the task's bytes."""
+    """One model of one step: up to `times` requests that cost no more than `each` and the task's bytes."""
 
     entry: PriceEntry
+    tier: ServiceTier | None
     times: int
-    fixed: int
-    output: int
+    each: Usage
 
     def most(self, size_bytes: int) -> int:
-        usage = Usage(input=size_bytes + self.fixed, output=self.output)
-        return self.times * self.entry.cost(usage).nano
+        bound = self.entry.bound(replace(self.each, input=self.each.input + size_bytes), self.tier)
+        return UNKNOWN if bound is None else self.times * bound.nano
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,36 +83,33 @@ def task_bounds(rt: Runtime, currency: str) -> TaskBound:
     for step in rt.steps:
         if step.validator is None:
             raise InputError(f"step {step.id!r} has no validator to ask", hint="validate: {model: …}")
-        entry = _price(step.validator, rt)
-        if entry is None or entry.currency != currency:
+        validation = _asks(step, step.validator, rt, ASKED)
+        if validation is None or validation.entry.currency != currency:
             raise InputError(
                 f"validator {step.validator.client.name!r} has no price in {currency}: what it costs can't be bounded",
                 hint="add it to the price book: `orchestrator prices pin`",
             )
-        validations.append(_Asks(entry, ASKED * _tries(step.validator), _fixed(step), step.validator.config.max_tokens))
-        drafting = _price(step.drafter, rt)
-        if drafting is None or drafting.currency != currency:
+        validations.append(validation)
+        drafting = _asks(step, step.drafter, rt, step.config.draft.max_attempts * step.signals.samples)
+        if drafting is None or drafting.entry.currency != currency:
             unpriced.append(step.drafter.client.name)
             continue
-        times = step.config.draft.max_attempts * step.signals.samples * _tries(step.drafter)
-        drafts.append(_Asks(drafting, times, _fixed(step), step.drafter.config.max_tokens))
+        drafts.append(drafting)
     return TaskBound(tuple(drafts), tuple(validations), tuple(unpriced), currency)
 
 
-def _tries(model: Model) -> int:
-    return model.config.retries + 1
-
-
-def _fixed(step: Step) -> int:
-    """Input tokens of a request beyond its task: an upper limit. Values of the steps before stand in later prompts."""
-    loaded = step.loaded
-    text = len((loaded.prompt or "").encode()) + len((loaded.system or "").encode())
-    return text + len(stable(loaded.output_schema or {})) + TOKENS_OVERHEAD + 64
-
-
-def _price(model: Model, rt: Runtime) -> PriceEntry | None:
-    book = rt.loaded.book
-    if book is None:
+def _asks(step: Step, model: Model, rt: Runtime, times: int) -> _Asks | None:
+    """None where it has no price, or nothing bounds what it can be billed for."""
+    request, book = bare_request(step, model, step.loaded.output_schema), rt.loaded.book
+    each = upper_bound(request, model.config)
+    if book is None or each is None:
         return None
-    at = datetime.fromtimestamp(rt.clock(), UTC)
-    return book.entry(model.client.name, at) or (book.entry(model.config.price, at) if model.config.price else None)
+    entry = book.entry_of(
+        asked=model.client.name, kind=model.config.kind, answered=None, price=model.config.price,
+        at=datetime.fromtimestamp(rt.clock(), UTC),
+    )
+    tier = asked_tier(request, model.config)
+    if entry is None or entry.bound(each, tier) is None:
+        return None
+    each = replace(each, input=each.input + said_before(step, rt))
+    return _Asks(entry, tier, times * (model.config.retries + 1), each)

@@ -12,6 +12,7 @@ import orjson
 from sqlalchemy import select
 
 from orchestrator.canonical import canonical
+from orchestrator.config.loaded import LoadedStep
 from orchestrator.errors import InputError, TaskError
 from orchestrator.quality.calibration.drafting import Drafted, draft_all, refused, validate_all
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source
@@ -64,7 +65,8 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
     alone, and its accuracy and cost are measured; without, it counts as right."""
 
     async def gather(place: Place) -> Evidence:
-        found = checked(labels())
+        given = labels()
+        found = checked(given)
         if not found:
             raise InputError("there are no labels: a line is {\"id\", \"input\", \"expected\"}")
         if place.step is not place.loaded.steps[-1]:
@@ -74,13 +76,14 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
             )
         _require_labels(len(found), place)
         tasks = await joined(found, place)
+        _fit_schema(found, tasks, place.step)
         drafted, problems = await draft_all(place, tasks)
         if problems:
             raise refused(problems)
         reached = [one for one in drafted if one.counts(place.asked.gate)]
         answers = await validate_all(place, reached) if validate else {}
         return Evidence(
-            source=f"{len(tasks)} labelled tasks", tasks=len(tasks), reference="label",
+            source=_counted(len(tasks), len(given)), tasks=len(tasks), reference="label",
             known=tuple(known(one, draft_ok=bool(one.collected.draft_ok), answers=answers) for one in reached),
             traffic=await unlabelled(place, await asyncio.to_thread(_runs_of, place, tasks)),
         )
@@ -88,10 +91,33 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
     return gather
 
 
+def _counted(kept: int, given: int) -> str:
+    words = f"{kept} labelled task" + ("" if kept == 1 else "s")
+    return words if kept == given else f"{words} ({given - kept} more said the same of the same id, and count once)"
+
+
+def _fit_schema(labels: Sequence[Label], tasks: Sequence[Task], step: LoadedStep) -> None:
+    """Before anything is spent: an `expected` that breaks the output schema can equal no draft. The user's own
+    `compare` may read it otherwise."""
+    schema = step.output_schema
+    if schema is None or ":" in step.config.compare:
+        return
+    import jsonschema_rs
+
+    valid = jsonschema_rs.validator_for(dict(schema))
+    for label, task in zip(labels, tasks, strict=True):
+        broken = next(valid.iter_errors(task.expected), None)
+        if broken is not None:
+            raise InputError(
+                f"{label.where}: `expected` breaks the step's output schema: {broken.message}",
+                hint="write it as the pipeline answers, or say how the two compare: compare: module:callable",
+            )
+
+
 def _require_labels(n: int, place: Place) -> None:
     """Before anything is asked: could so many labels reach the guarantee, the share set apart to fit on left out?"""
     apart = round(n * place.asked.fit_share) if place.fits else 0
-    what = f"of {n} labels, {apart} being set apart to fit on," if apart else "labels"
+    what = f"of {n} labels, {apart} being set apart to fit on," if apart else "label" if n == 1 else "labels"
     require(n - apart, what, place.asked, share=1.0 - place.asked.fit_share if apart else 1.0)
 
 

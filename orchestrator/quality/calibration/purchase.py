@@ -60,22 +60,39 @@ class Purchase:
             lines.append(f"drafts by {', '.join(self.unpriced)} have no price and are not counted")
         if self.spent.nano:
             lines.append(f"{self.spent} of {self.limit} are spent already")
-        count = f"{self.at_least:,}" if self.likely == self.at_least else f"{self.at_least:,} to {self.likely:,}"
-        lines.append(f"{self.limit} buys {count} records, of {self.tasks:,} tasks at hand")
+        count = f"{self.at_least:,}" if self.expected is None else f"{self.at_least:,} to {self.likely:,}"
+        more = "" if self.expected is not None else " or, since most cost far less than the most, many more"
+        lines.append(f"{self.limit} buys {count} records{more}, of {self.tasks:,} tasks at hand")
         lines.append(
-            f"at most {asked.max_regret:.4g} regret at {asked.confidence:.4g} confidence takes {self.takes} at least; "
-            f"{self.likely:,} can certify {best_guarantee(self.likely, asked.confidence)} at best"
+            f"at most {asked.max_regret:.4g} regret at {asked.confidence:.4g} confidence takes {self.takes} at least"
         )
+        if self.likely:
+            lines.append(f"{self.likely:,} can certify {best_guarantee(self.likely, asked.confidence)} at best")
         return "; ".join(lines)
 
     def check(self, asked: Asked) -> None:
-        """Raises InputError where the sum, or the tasks, can't reach the guarantee."""
+        """Raises InputError where the tasks can't reach the guarantee, nor the sum by what records have cost so far.
+        Where none is recorded, only a sum that is too little for a single one is refused: they are bought as it goes.
+        """
         if self.tasks < self.takes:
             raise InputError(f"{self.words(asked)}: too few tasks", hint="give more with --tasks FILE, or ask for less")
-        if self.likely < self.takes:
-            each = self.expected or self.bound
-            enough = Money(nano=each.nano * self.takes, currency=each.currency)
+        if self.expected is not None and self.likely < self.takes:
+            enough = Money(nano=self.expected.nano * self.takes + self.bound.nano, currency=self.expected.currency)
             raise InputError(f"{self.words(asked)}: too little", hint=f"give {enough} or more, or ask for less")
+        if not self.at_least and not self.spent.nano:
+            raise InputError(f"{self.words(asked)}: too little for one", hint=f"give {self.bound} or more")
+
+    def check_bought(self, records: int, spent: Money, asked: Asked) -> None:
+        """Raises InputError where the sum was used up before there were enough records."""
+        if records >= self.takes:
+            return
+        each = -(-spent.nano // records) if records else self.bound.nano
+        enough = Money(nano=each * self.takes + self.bound.nano, currency=spent.currency)
+        raise InputError(
+            f"bought {records:,} records for {spent} of {self.limit}; at most {asked.max_regret:.4g} regret at "
+            f"{asked.confidence:.4g} confidence takes {self.takes:,} at least; what is left may not pay for another",
+            hint=f"what was bought is kept and counts: give {enough} in all, by what they cost so far, or ask for less",
+        )
 
 
 def purchase_of(place: Place, tasks: Sequence[Task], limit: Money, bound: TaskBound, rt: Runtime) -> Purchase:

@@ -80,6 +80,8 @@ def by_spending(
         purse = Purse(limit=limit.nano, spent=purchase.spent.nano)
         before = await asyncio.to_thread(bought_before, place, drawn.tasks)
         bought = await _buy(place, drawn.tasks, purse, bound, before)
+        if bought.begun < len(drawn.tasks):
+            purchase.check_bought(len(bought.known), Money(nano=purse.spent, currency=limit.currency), place.asked)
         if tasks is None:
             traffic = await unlabelled(place, drawn.runs)
         else:

@@ -19,15 +19,18 @@ not choose: the highest threshold with R >= alpha, whose counts are those of the
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from orchestrator.intervals import binomial_cdf, relative_entropy
+from orchestrator.intervals import relative_entropy
 from orchestrator.quality.certification.sample import SHOWN_EACH_SIDE, Found, Sample
 from orchestrator.quality.certification.traffic import Traffic, steps_of
+from orchestrator.quality.certification.walks import first_failure
 from orchestrator.quality.records import Tested
 
 NUISANCE_SHARE = 1e-3
@@ -36,7 +39,6 @@ COVERAGES = (0.5, 0.0, 1.0, 0.25, 0.75, 0.125, 0.875)
 """Places in that interval where P_c is taken, the likeliest to be large first: it hardly moves in between."""
 TAIL = 1e-7
 """At least the probability outside the windows of A and M that are summed over; part of every p."""
-FIRST_STRIDES = 8
 FLOOR = 0.5
 """The coverage below which the slope grows no more. At low coverage there is little to gain from A and its noise ends
 the walk early; with few records, or losses far down, that costs more than the smaller variance saves."""
@@ -51,10 +53,11 @@ class _Walk:
     def __init__(self, sample: Sample, traffic: Traffic, tolerance: float, delta: float) -> None:
         self.sample, self.traffic, self.tolerance, self.delta = sample, traffic, tolerance, delta
         self.steps = steps_of(sample, traffic)
+        self.p_value = cache(self._p_value)
 
     def found(self) -> Found:
-        end = self._first_failing_step()
-        if end < len(self.steps) and self.p_value(end, self.steps[end].least) <= self.delta:
+        end = first_failure(len(self.steps), lambda first, last: self._pass(first, last, self.steps[last].most))
+        if end < len(self.steps) and self._pass(end, end, self.steps[end].least):
             step, accepted = end, self._last_passing(end)
         else:
             step, accepted = end - 1, self.steps[end - 1].most if end else 0
@@ -66,30 +69,22 @@ class _Walk:
             tested=self._around(step, accepted),
         )
 
-    def p_value(self, step: int, most: int) -> float:
+    def _p_value(self, step: int, most: int) -> float:
         """Of the threshold that accepts `most` of the traffic, within the step."""
-        return self._bound(step, step, most)
+        draws = self._draws(step, step, most)
+        return min(1.0, max((of.probability() for of in draws), default=0.0) + NUISANCE_SHARE * self.delta)
 
-    def _first_failing_step(self) -> int:
-        """Strides that pass as a whole save the tests within them; one that does not is cut."""
-        count = len(self.steps)
-        step, stride = 0, max(1, count // FIRST_STRIDES)
-        while step < count:
-            last = min(count, step + stride) - 1
-            if self._bound(step, last, self.steps[last].most, enough=self.delta) <= self.delta:
-                step, stride = last + 1, stride * 2
-            elif last == step:
-                break
-            else:
-                stride = max(1, (last - step + 1) // 4)
-        return step
+    def _pass(self, first: int, last: int, most: int) -> bool:
+        """Every threshold from step `first` to the one of step `last` that accepts `most`: exact for a single one."""
+        enough = self.delta - NUISANCE_SHARE * self.delta
+        return all(of.is_at_most(enough) for of in self._draws(first, last, most))
 
     def _last_passing(self, step: int) -> int:
         """How many of the traffic the lowest passing threshold of a step accepts, where its first one passes."""
         low, high = self.steps[step].least, self.steps[step].most
         while high - low > 1:
             middle = (low + high) // 2
-            if self._bound(step, step, middle, enough=self.delta) <= self.delta:
+            if self._pass(step, step, middle):
                 low = middle
             else:
                 high = middle
@@ -98,29 +93,20 @@ class _Walk:
             low -= 1  # equal scores are accepted together or not at all
         return low
 
-    def _bound(self, first: int, last: int, most: int, enough: float = 1.0) -> float:
-        """At least the p-value of every threshold from step `first` to the one of step `last` that accepts `most`.
+    def _draws(self, first: int, last: int, most: int) -> Iterator[_Draws]:
+        """At the coverages that traffic and records leave open; none where fewer than alpha are accepted at all.
 
         D is largest with the fewest records accepted, and the most regretted and the most traffic accepted.
-        Stops where it exceeds `enough`.
         """
         n, others, alpha = self.sample.n, self.traffic.n, self.tolerance
         top, bottom = self.steps[first], self.steps[last]
         lost = int(self.sample.lost(bottom.accepted))
         d = lost - _explained(n, others, alpha, top.accepted, most)
-        gamma = NUISANCE_SHARE * self.delta
-        error, total = math.log(2.0 / gamma), n + others
-        low = _end(top.accepted + top.least, total, error, -1.0)
+        error, total = math.log(2.0 / (NUISANCE_SHARE * self.delta)), n + others
+        low = max(_end(top.accepted + top.least, total, error, -1.0), alpha + 1e-12)
         high = min(_end(bottom.accepted + most, total, error, 1.0), 1.0 - 1e-12)
-        if high <= alpha:
-            return gamma  # fewer than alpha are accepted at all
-        low = max(low, alpha + 1e-12)
-        largest = 0.0
-        for place in COVERAGES:
-            largest = max(largest, _probability(n, others, alpha, d, low + place * (high - low)))
-            if largest + gamma > enough:
-                break
-        return min(1.0, largest + gamma)
+        if high > alpha:
+            yield from (_Draws(n, others, alpha, d, low + place * (high - low)) for place in COVERAGES)
 
     def _threshold(self, step: int, most: int) -> float | None:
         """The lowest threshold of a step that accepts `most` of the traffic; None above every score."""
@@ -154,21 +140,39 @@ class _Walk:
         )
 
 
-def _probability(n: int, others: int, alpha: float, d: float, coverage: float) -> float:
-    """At least P(D <= d) at this coverage and R = alpha, at most TAIL above it.
+class _Draws:
+    """All draws of n records and `others` unlabelled tasks at a coverage and R = alpha: how likely is D <= d?
 
-    Row by row of K: below `sure` the event holds for every likely A and M, above `last` for none.
+    Row by row of K: up to `sure` the event holds for every likely A and M, above `last` for none.
     """
-    (a_low, a_high), (m_low, m_high) = _window(n, coverage), _window(others, coverage)
-    sure = min(n, math.floor(d + _explained(n, others, alpha, a_low, m_high) + 1e-9))
-    last = min(n, math.floor(d + _explained(n, others, alpha, a_high, m_low) + 1e-9))
-    certain = binomial_cdf(sure, n, alpha) if sure >= 0 else 0.0
-    k = np.arange(max(0, sure + 1), last + 1)[:, None]
-    a = np.arange(a_low, a_high + 1)[None, :]
-    at_most = _most_traffic(n, others, alpha, a, k - d)
-    cumulative = _binomial_cumulative(others, coverage, m_low, m_high)
-    holds = cumulative[np.clip(at_most - m_low + 1, 0, m_high - m_low + 1).astype(np.intp)]
-    return certain + float((_trinomial(n, alpha, coverage, k, a) * holds).sum()) + TAIL
+
+    def __init__(self, n: int, others: int, alpha: float, d: float, coverage: float) -> None:
+        self.n, self.others, self.alpha, self.d, self.coverage = n, others, alpha, d, coverage
+        self.a, self.m = _window(n, coverage), _window(others, coverage)
+        self.sure = self._most_regretted(self.a[0], self.m[1])
+        self.last = self._most_regretted(self.a[1], self.m[0])
+
+    def is_at_most(self, enough: float) -> bool:
+        """`probability() <= enough`, by bounds where they tell."""
+        at_most = _cumulative(self.n, self.alpha)
+        if at_most[self.last + 1] + TAIL <= enough:
+            return True
+        return bool(at_most[self.sure + 1] <= enough) and self.probability() <= enough
+
+    def probability(self) -> float:
+        """At least P(D <= d), at most TAIL above it."""
+        n, (a_low, a_high), (m_low, m_high) = self.n, self.a, self.m
+        k, a = np.arange(self.sure + 1, self.last + 1), np.arange(a_low, a_high + 1)
+        at_most = _most_traffic(n, self.others, self.alpha, a, k - self.d)
+        cumulative = _binomial_cumulative(self.others, self.coverage, m_low, m_high)
+        holds = cumulative[np.clip(at_most - (m_low - 1), 0, m_high - m_low + 1).astype(np.intp)]
+        likely = _trinomial(n, self.alpha, self.coverage, k, a)
+        return float(_cumulative(n, self.alpha)[self.sure + 1] + np.vdot(likely, holds)) + TAIL
+
+    def _most_regretted(self, accepted: int, of_traffic: int) -> int:
+        """The largest K with D <= d; -1 where there is none."""
+        explained = _explained(self.n, self.others, self.alpha, accepted, of_traffic)
+        return max(-1, min(self.n, math.floor(self.d + explained + 1e-9)))
 
 
 def _explained(n: int, others: int, alpha: float, accepted: int, of_traffic: int) -> float:
@@ -180,12 +184,16 @@ def _explained(n: int, others: int, alpha: float, accepted: int, of_traffic: int
 def _most_traffic(
     n: int, others: int, alpha: float, a: NDArray[np.int_], least: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
-    """The largest M with which `a` explains at least `least`: it falls as M grows, with either slope."""
-    total = n + others
+    """The largest M with which each `a` (columns) explains at least `least` (rows, ascending): the slope is the smaller
+    of two, and what is explained falls as M grows with either."""
+    total, explained = n + others, least / alpha
+    most: NDArray[np.float64] = np.subtract.outer(-explained * (total * FLOOR / n), -a * (others / n))
     with np.errstate(divide="ignore", invalid="ignore"):
-        per_share = np.where(n + least / alpha > 0.0, a * (total / (n + least / alpha) - 1.0), others)
-    at_floor = (others * a - least * total * FLOOR / alpha) / n
-    most = np.where(least > 0.0, np.minimum(per_share, at_floor), np.maximum(per_share, at_floor))
+        per_share = np.multiply.outer(total / (n + explained) - 1.0, a)
+    per_share[n + explained <= 0.0] = others
+    positive = int(np.searchsorted(least, 0.0, side="right"))
+    np.maximum(most[:positive], per_share[:positive], out=most[:positive])
+    np.minimum(most[positive:], per_share[positive:], out=most[positive:])
     return np.floor(most + 1e-6)
 
 
@@ -197,13 +205,20 @@ def _window(n: int, p: float) -> tuple[int, int]:
 
 
 def _trinomial(n: int, alpha: float, coverage: float, k: NDArray[np.int_], a: NDArray[np.int_]) -> NDArray[np.float64]:
-    """P(K = k, A = a)."""
-    logs, fine = _log_factorials(n), a - k
-    exponent = (
-        logs[n] - logs[k] - logs[np.maximum(fine, 0)] - logs[n - a]
-        + k * math.log(alpha) + fine * math.log(coverage - alpha) + (n - a) * math.log1p(-coverage)
-    )
-    return np.exp(np.where(fine >= 0, exponent, -np.inf))
+    """P(K = k, A = a), k in rows, a in columns: a product of three terms, in k, in a and in a - k."""
+    logs, rows = _log_factorials(n), len(k)
+    fine = np.arange(a[0] - k[-1], a[-1] - k[0] + 1) if rows else a
+    of_fine = np.where(fine >= 0, fine * math.log(coverage - alpha) - logs[np.maximum(fine, 0)], -np.inf)
+    of_a = (n - a) * math.log1p(-coverage) - logs[n - a]
+    of_k = logs[n] - logs[k] + k * math.log(alpha)
+    exponent: NDArray[np.float64] = sliding_window_view(of_fine, len(a))[::-1][:rows] + of_a
+    exponent += of_k[:, None]
+    return np.exp(exponent, out=exponent)
+
+
+@lru_cache(maxsize=8)
+def _cumulative(n: int, p: float) -> NDArray[np.float64]:
+    return _binomial_cumulative(n, p, 0, n)
 
 
 def _binomial_cumulative(n: int, p: float, low: int, high: int) -> NDArray[np.float64]:

@@ -59,6 +59,10 @@ class Sample:
         """The summed loss of the `accepted` surest records: an exact count for right-or-wrong records."""
         return self._counts[accepted] if self.binary else math.fsum(self._ordered[:accepted])
 
+    def accepted_losses(self, accepted: int) -> list[float]:
+        """Of the `accepted` surest records, in the order of the records."""
+        return [self.losses[i] for i in sorted(self.order[:accepted])]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import random
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 
-from orchestrator.intervals import binomial_cdf, relative_entropy
 from orchestrator.quality.certification.advice import advise, guarantee_in_words
-from orchestrator.quality.certification.sample import SHOWN_EACH_SIDE, Found, Sample, keeps
+from orchestrator.quality.certification.sample import Found, Sample, keeps
 from orchestrator.quality.certification.traffic import Traffic
-from orchestrator.quality.records import Certificate, Loss, Record, Tested
+from orchestrator.quality.certification.walks import every_score, fixed_starts, records_needed_for
+from orchestrator.quality.records import Certificate, Loss, Record
 
-CANDIDATES = 50
+SET_ASIDE = 40
+"""Records that fix where the walk for the selective error starts: enough to find a quarter of the tasks roughly."""
 
 
 def certify(
@@ -36,8 +36,8 @@ def certify(
     """The lowest threshold that keeps `loss` at or below `max_regret` with probability `confidence`, over redraws.
 
     loss="regret": P(accepted, draft worse than validator); every distinct score is a candidate.
-    loss="selective": P(wrong | accepted); candidates are quantiles of `traffic`, or of a fifth of the records, set
-    aside by `seed`.
+    loss="selective": P(wrong | accepted); every distinct score below a start that is fixed by `traffic`, or by 40
+    records (a fifth, of fewer than 200) that are set aside by `seed`.
 
     `traffic` are the scores (NaN: not measured) of the other tasks of the stream that the records were taken from,
     those whose label was not seen. It tells how many tasks a threshold accepts, which sharpens a bound on regret; it
@@ -54,17 +54,20 @@ def certify(
     delta = (1.0 - confidence) * 2.0**-attempt
     generator = random.Random(seed)
     kept = keeps(records, generator)
-    sample = Sample([*compress(records, kept)], loss)
+    given = list(compress(records, kept))
+    if loss == "selective":
+        generator.shuffle(given)  # neither what is set aside nor the order of bets is up to who wrote the records down
+    sample = Sample(given, loss)
     thinned_away = [r.score for r, keep in zip(records, kept, strict=True) if not keep]
     others = None if traffic is None else Traffic.of([*traffic, *thinned_away])
     if others is not None:
         others.require_same_population(sample)
     aside = 0
     if loss == "selective":
-        if others is None:
-            sample, others = _set_aside(sample, generator)
+        if others is None or not others.n:
+            sample, others = _set_aside(sample)
             aside = others.n
-        found = fixed_sequence(sample, others, max_regret, delta)
+        found = fixed_starts(sample, others, max_regret, delta)
     elif others is not None and others.n and sample.binary and sample.n >= _needed(max_regret, delta):
         found = _known_coverage(sample, others, max_regret, delta)
     else:
@@ -82,48 +85,6 @@ def records_needed(max_regret: float, confidence: float = 0.90) -> int:
     return _needed(max_regret, 1.0 - confidence)
 
 
-def every_score(sample: Sample, tolerance: float, delta: float) -> Found:
-    """Regret: the p-value only grows as the threshold falls, so that the end of the walk is found by bisection."""
-    ends = range(len(sample.levels))
-
-    def p_value(i: int) -> float:
-        return _p_value(sample, sample.accepted[i], sample.n, tolerance)
-
-    end = bisect_left(ends, True, key=lambda i: p_value(i) > delta)
-    return _found(sample, sample.levels, end, p_value, "every score")
-
-
-def fixed_sequence(sample: Sample, others: Traffic, tolerance: float, delta: float) -> Found:
-    """Selective error: candidates from safe to permissive, fixed by scores whose labels the test does not see."""
-    candidates = _quantiles(others, sample.n, tolerance, delta)
-
-    def p_value(i: int) -> float:
-        accepted = sample.accepted_at(candidates[i])
-        return _p_value(sample, accepted, accepted, tolerance)
-
-    end = next((i for i in range(len(candidates)) if p_value(i) > delta), len(candidates))
-    return _found(sample, candidates, end, p_value, "fixed sequence of quantiles")
-
-
-def p_value_of_count(count: int, n: int, tolerance: float) -> float:
-    """Exact: P(Bin(n, tolerance) <= count)."""
-    return binomial_cdf(count, n, tolerance) if n else 1.0
-
-
-def p_value_of_sum(total: float, n: int, tolerance: float) -> float:
-    """Hoeffding-Bentkus: p of "mean loss > tolerance" for n losses in [0, 1] summing to `total` (Bates et al. 2021)."""
-    if n == 0:
-        return 1.0
-    ceiling = math.ceil(math.nextafter(total, math.inf)) if total > 0.0 else 0
-    hoeffding = math.exp(-n * relative_entropy(min(total / n, tolerance), tolerance))
-    return min(1.0, hoeffding, math.e * binomial_cdf(ceiling, n, tolerance))
-
-
-def _p_value(sample: Sample, accepted: int, n: int, tolerance: float) -> float:
-    lost = sample.lost(accepted)
-    return p_value_of_count(int(lost), n, tolerance) if sample.binary else p_value_of_sum(lost, n, tolerance)
-
-
 def _known_coverage(sample: Sample, others: Traffic, tolerance: float, delta: float) -> Found:
     try:
         from orchestrator.quality.certification.known_coverage import known_coverage
@@ -136,45 +97,14 @@ def _known_coverage(sample: Sample, others: Traffic, tolerance: float, delta: fl
 
 
 def _needed(tolerance: float, delta: float) -> int:
-    return math.ceil(math.log(delta) / math.log1p(-tolerance))
+    return math.ceil(records_needed_for(tolerance, delta))
 
 
-def _quantiles(others: Traffic, n: int, tolerance: float, delta: float) -> list[float]:
-    """The first is where two standard deviations more than ln(delta) / ln(1 - tolerance) of n records are expected to
-    be accepted: fewer can't pass, even without an error."""
-    levels = others.levels
-    if not levels or not n:
-        return []
-    needed = math.log(delta) / math.log1p(-tolerance)
-    first = (needed + 2.0 * math.sqrt(needed)) / n * others.n
-    ranks = {math.ceil(len(levels) * j / CANDIDATES) for j in range(1, CANDIDATES + 1)}
-    return sorted({levels[rank - 1] for rank in ranks if rank >= first}, reverse=True)
-
-
-def _set_aside(sample: Sample, generator: random.Random) -> tuple[Sample, Traffic]:
-    """A fifth of the records, whose scores fix the candidates and whose labels are not looked at."""
-    shuffled = list(sample.records)
-    generator.shuffle(shuffled)
-    aside = len(shuffled) // 5
-    return Sample(shuffled[aside:], sample.loss), Traffic.of([r.score for r in shuffled[:aside]])
-
-
-def _found(
-    sample: Sample, candidates: Sequence[float], end: int, p_value: Callable[[int], float], method: str
-) -> Found:
-    """The walk over `candidates` passed those before `end`; a few on either side are shown."""
-    shown = range(max(0, end - 1 - SHOWN_EACH_SIDE), min(len(candidates), end + SHOWN_EACH_SIDE))
-    tested = []
-    for i in shown:
-        accepted = sample.accepted_at(candidates[i])
-        tested.append(Tested(
-            threshold=candidates[i], accepted=accepted, loss=sample.lost(accepted), p_value=p_value(i), passed=i < end,
-        ))
-    exact = "exact binomial" if sample.binary else "Hoeffding-Bentkus"
-    last = candidates[end - 1] if end else None
-    return Found(
-        threshold=last, p_value=p_value(end - 1) if end else None, method=f"{exact}, {method}", tested=tuple(tested)
-    )
+def _set_aside(sample: Sample) -> tuple[Sample, Traffic]:
+    """A few records, whose scores fix where the walk starts and whose labels are not looked at."""
+    aside = min(SET_ASIDE, sample.n // 5)
+    fixing, tested = sample.records[:aside], sample.records[aside:]
+    return Sample(tested, sample.loss), Traffic.of([r.score for r in fixing])
 
 
 def _certificate(
@@ -205,7 +135,7 @@ def _computed_from(given: int, thinned: int, aside: int, n: int, measured: int, 
     if thinned:
         text += f"; {given - thinned} of {given} kept after thinning to equal propensity"
     if aside:
-        text += f"; {aside} set aside to fix the candidates"
+        text += f"; {aside} set aside to fix where the walk starts"
     if traffic:
         text += f"; {traffic} unlabelled scores"
     if measured < n:

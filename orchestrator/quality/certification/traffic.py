@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.quality.certification.sample import Sample
 from orchestrator.quality.records import level_of
@@ -49,8 +50,7 @@ class Traffic:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """Thresholds between two labelled scores: `level`, which they accept, and the next one below.
 
     They accept the same `accepted` records, and from `least` (at `level`) to `most` unlabelled tasks.

@@ -23,6 +23,7 @@ from orchestrator.errors import InputError
 from orchestrator.quality.history.recorded import PAGE, Readable, RecordedDraft, each_recorded
 from orchestrator.quality.what_if.cases import Case, always_draft, case_of
 from orchestrator.quality.what_if.frontier import Frontier, frontier
+from orchestrator.quality.what_if.nothing import nothing_to_replay
 from orchestrator.quality.what_if.rebuilt import draft_of, signals_of
 from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, Move, Replay, replaying
 from orchestrator.quality.what_if.what_if import Figure, PolicyFigures, figures, unsupported
@@ -87,10 +88,7 @@ async def simulate(
     proposed = replaying(loaded, chosen, policy or chosen.policy, threshold=threshold)
     found = await asyncio.to_thread(_read, store, loaded, present, proposed, since, until)
     if not found.cases:
-        raise InputError(
-            f"no recorded run of step {chosen.config.id!r} was drafted as the pipeline drafts today",
-            hint="a changed prompt, model or signal starts anew; look at --store, --since and --until",
-        )
+        raise await asyncio.to_thread(nothing_to_replay, store, loaded, chosen, found.left_out, (since, until))
     asked = policy is not None or threshold is not None
     if asked:
         _refuse_unsupported(found.cases, found.proposed, chosen)

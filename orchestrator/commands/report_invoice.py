@@ -1,0 +1,96 @@
+"""report --invoice: a provider's usage export beside the ledger. Exit code 1 where a difference is beyond tolerance."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.options import Command, existing_file
+
+if TYPE_CHECKING:
+    from orchestrator.finance.invoice.records import Reconciled, Tolerance
+    from orchestrator.finance.period import Period
+    from orchestrator.store.engine import Store
+
+_PART = re.compile(r"^(\d+(?:\.\d+)?)(%?)$")
+
+
+class ToleranceType(click.ParamType[Any]):
+    """`0.01`, `0.5%`, or both: `0.01,0.5%`."""
+
+    name = "tolerance"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Tolerance:
+        from orchestrator.finance.invoice.records import Tolerance
+
+        if isinstance(value, Tolerance):
+            return value
+        found = [_PART.match(part.strip()) for part in str(value).split(",")]
+        given = {"percent" if one[2] else "amount": Decimal(one[1]) for one in found if one}
+        if None in found or len(given) < len(found):
+            self.fail(f"{value!r} is no tolerance: write an amount, a percentage, or both, like 0.01,0.5%", param, ctx)
+        return Tolerance(amount=given.get("amount", Decimal(0)), percent=given.get("percent", Decimal(0)))
+
+
+def invoice_options(command: Command) -> Command:
+    """The options of `report` that belong to --invoice: invoice, columns, tolerance, account."""
+    for option in (
+        click.option("--account", "accounts", multiple=True, metavar="ID",
+                     help="A project, workspace or key of the --invoice that is this ledger's (may be repeated)."),
+        click.option("--tolerance", type=ToleranceType(), default="0.01", show_default=True, metavar="0.01,0.5%",
+                     help="Of --invoice: what a day and model may differ by: an amount, a percentage, or both."),
+        click.option("--columns", metavar="A=B,… or MAP.yaml",
+                     help="Which column of the --invoice holds what: date=Day,model=SKU,cost=Amount,currency=USD."),
+        click.option("--invoice", type=existing_file,
+                     help="Lay this usage export of a provider beside the ledger (exit code 1 above tolerance)."),
+    ):
+        command = option(command)
+    return command
+
+
+def report_invoice(
+    store: str, invoice: Path, *, period: Period, columns: str | None, tolerance: Tolerance, accounts: tuple[str, ...],
+    prices: Path | None, pipeline: str | None, as_json: bool, output: Path | None, width: int = 160,
+) -> int:
+    """The exit code: 0 within the tolerance, 1 beyond. `prices` is the price book whose aliases, accounts and rates
+    say what is called what. Raises InputError for a file that can't be read."""
+    from orchestrator.commands.opened import with_store
+    from orchestrator.finance.invoice.compare import reconcile
+    from orchestrator.finance.invoice.mapped import parse_map
+    from orchestrator.finance.invoice.read import read_invoice
+    from orchestrator.finance.invoice.words import invoice_table
+    from orchestrator.price_book import load_book
+
+    read = read_invoice(invoice, parse_map(columns) if columns else None)
+    book = load_book(prices) if prices is not None else None
+
+    def compare(opened: Store) -> Reconciled:
+        with opened.read() as connection:
+            return reconcile(
+                connection, read, period=None if period.since is None and period.until is None else period,
+                book=book, tolerance=tolerance, pipeline=pipeline, accounts=accounts,
+            )
+
+    found = with_store(store, lambda opened: asyncio.to_thread(compare, opened))
+    text = _json(found) if as_json else invoice_table(found, width=width)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"written to {output}", err=True)
+    return 0 if found.ok else 1
+
+
+def _json(found: Reconciled) -> str:
+    """One document: amounts as decimal strings, days as ISO dates."""
+    import json
+
+    from orchestrator.finance.plain import encode
+
+    body = {"kind": "invoice", "format": 1, "ok": found.ok, "invoiced": found.invoiced, "recorded": found.recorded}
+    return json.dumps(encode({**body, **encode(found)}), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,180 @@
+"""What a report's total is made of: by model, by day, by cost centre, by step and role, and what needs attention.
+
+call lines of the ledger -> charges (a day's calls that are alike) -> sums of them, each per currency
+
+Days are UTC days whatever the report's time zone: prices, budgets and providers' invoices go by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+from orchestrator.finance.attention import Finding
+from orchestrator.records import TOKEN_CLASSES, Money
+
+APART = ("baseline", "calibration")
+"""Roles whose cost is no part of cost per success."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Calls of one UTC day that are alike in all of these. `role` is calibration for all that calibrations asked.
+
+    `tokens` by class, without zeros. `cost` None: unknown. `costs` by token class, which sum to `cost`; None where it
+    was not priced by class. `allocated` is the share of the GPU's bill, of a local model with `gpu_hour`. `bound` is
+    what the calls without an answer can have cost at most. `late` calls were settled after the GPU's hour was closed,
+    and bear nothing of its bill.
+    """
+
+    day: date
+    pipeline: str
+    version: str
+    owner: str
+    cost_center: str
+    mode: str
+    tenant: str
+    tags: Mapping[str, str]
+    step: str
+    role: str
+    provider: str
+    model: str
+    account: str | None
+    tier: str | None
+    state: str
+    provenance: str | None
+    price_version: str | None
+    currency: str | None
+    calls: int
+    tokens: Mapping[str, int]
+    cost: Money | None
+    costs: Mapping[str, Money] | None
+    allocated: Money | None
+    bound: Money | None
+    unpriced: int
+    unsettled: int
+    in_flight: int
+    unbounded: int
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """What a rented GPU cost in hours of one UTC day in which it answered nothing."""
+
+    day: date
+    model: str
+    price_version: str
+    cost: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """Charges alike in `group`, of one currency (None: no call of them has a price or a bound).
+
+    `cost` is their part of the report's total, `apart` what baseline and calibration cost; None is unknown. `by_class`
+    is both by token class, `unclassed` the rest, whose price is not by token. `provenance` counts calls.
+    """
+
+    group: Mapping[str, str]
+    currency: str | None
+    calls: int
+    tokens: Mapping[str, int]
+    cost: Money | None
+    apart: Money | None
+    by_class: Mapping[str, Money]
+    unclassed: Money | None
+    allocated: Money | None
+    bound: Money | None
+    provenance: Mapping[str, int]
+    unpriced: int
+    unsettled: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who is billed for the calls of one key: the names that the price book gives to an `account` of the ledger."""
+
+    alias: str
+    billing_account_id: str
+    billing_account_name: str
+    sub_account_id: str | None = None
+    sub_account_name: str | None = None
+    invoice_issuer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCount:
+    """Runs that ended on one UTC day. `successes` are the known ones; `unknown` may be estimated, not here."""
+
+    day: date
+    pipeline: str
+    cost_center: str
+    runs: int
+    successes: int
+    failures: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """`charges` hold everything that the sums are made of; FOCUS files are written from them."""
+
+    by_model: tuple[Sum, ...] = ()
+    by_day: tuple[Sum, ...] = ()
+    by_cost_center: tuple[Sum, ...] = ()
+    by_step: tuple[Sum, ...] = ()
+    runs: tuple[RunCount, ...] = ()
+    attention: tuple[Finding, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    idle: tuple[Idle, ...] = ()
+    charges: tuple[Charge, ...] = ()
+
+
+BY_MODEL = ("model", "provider")
+BY_DAY = ("day", "role")
+BY_COST_CENTER = ("cost_center", "pipeline")
+BY_STEP = ("pipeline", "step", "role")
+
+
+def sums(charges: Sequence[Charge], keys: Sequence[str]) -> tuple[Sum, ...]:
+    """`charges` summed by the fields named, in their order."""
+    alike: dict[tuple[str, ...], list[Charge]] = {}
+    for one in charges:
+        alike.setdefault((*(str(getattr(one, key)) for key in keys), one.currency or ""), []).append(one)
+    return tuple(_sum(dict(zip(keys, place, strict=False)), alike[place]) for place in sorted(alike))
+
+
+def _sum(group: Mapping[str, str], charges: Sequence[Charge]) -> Sum:
+    code = charges[0].currency
+    own, apart = [c for c in charges if c.role not in APART], [c for c in charges if c.role in APART]
+    classed = [c.costs for c in charges if c.costs is not None]
+    provenance: dict[str, int] = {}
+    for one in charges:
+        name = one.provenance or one.state
+        provenance[name] = provenance.get(name, 0) + one.calls
+    return Sum(
+        group=group, currency=code, calls=sum(c.calls for c in charges),
+        tokens={n: k for n in TOKEN_CLASSES if (k := sum(c.tokens.get(n, 0) for c in charges))},
+        cost=total(own, lambda c: c.cost), apart=total(apart, lambda c: c.cost),
+        by_class={n: Money(nano=sum(c[n].nano for c in held), currency=code or "")
+                  for n in TOKEN_CLASSES if (held := [c for c in classed if n in c])},
+        unclassed=total([c for c in charges if c.costs is None], lambda c: c.cost),
+        allocated=total(charges, lambda c: c.allocated), bound=total(charges, lambda c: c.bound),
+        provenance=dict(sorted(provenance.items())), unpriced=sum(c.unpriced for c in charges),
+        unsettled=sum(c.unsettled for c in charges), in_flight=sum(c.in_flight for c in charges),
+    )
+
+
+def total(charges: Iterable[Charge], of: Callable[[Charge], Money | None]) -> Money | None:
+    """The sum of what is known; None where nothing is. All of one currency."""
+    known = [money for one in charges if (money := of(one)) is not None]
+    return Money(nano=sum(m.nano for m in known), currency=known[0].currency) if known else None
+
+
+def utc_day(at: float) -> date:
+    return datetime.fromtimestamp(at, UTC).date()

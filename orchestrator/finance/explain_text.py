@@ -1,0 +1,112 @@
+"""An explained run for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """What `explain` gives, as paragraphs."""
+    lines = [f"run {found['run_id']} of {found['pipeline']} version {found['version']}, taken in {found['created_at']}"]
+    lines.append(f"task {found['task_digest']}, configuration {found['config_id']}")
+    if found["source_run_id"]:
+        lines.append(f"served from the cache: the answer is of run {found['source_run_id']}")
+    for one in found["steps"]:
+        lines += _step(one)
+    lines += ["", "calls" if found["calls"] else "no calls"]
+    for one in found["calls"]:
+        lines += _call(one)
+    lines += [f"spot check of {c['step']}: {c['state']}, chosen with probability {c['propensity']:g}"
+              for c in found["spot_checks"]]
+    if found["history"]:
+        lines += ["", "what is known of its success, in order", *_history(found)]
+    return "\n".join([*lines, "", *_ending(found["outcome"])]) + "\n"
+
+
+def _step(one: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield f"step {one['step']}: {one['status']}; action {one['action'] or 'none'} by rule {one['rule'] or '-'}"
+    if one["explanation"]:
+        yield f"  why: {one['explanation']}"
+    if one["confidence"] is not None:
+        how = "certified" if one["certified"] else "UNCERTIFIED"
+        yield f"  confidence {one['confidence']:.6g}, threshold {_number(one['threshold'])} ({how})"
+    if one["verdict"]:
+        yield f"  verdict: {one['verdict']}; draft right: {_truth(one['draft_ok'])}"
+    yield from (f"  {name} = {_number(value)}" for name, value in one["features"].items() if value is not None)
+
+
+def _call(one: dict[str, Any]) -> Iterator[str]:
+    usage = one["usage"]
+    tokens = "no usage" if usage is None else ", ".join(f"{n} {name}" for name, n in usage.items() if n) or "0 tokens"
+    answered = f" (answered by {one['model_answered']})" if one["model_answered"] not in (None, one["model"]) else ""
+    cost = one["cost"] or f"unknown, at most {one['bound'] or 'unknown'}"
+    error = f"; {one['error']}" if one["error"] else ""
+    tier = f", tier {one['tier']}" if one["tier"] else ""
+    account = f", account {one['account']}" if one["account"] else ""
+    asked = f"  {one['step']} {one['role']} attempt {one['attempt']}: {one['model']}{answered}"
+    yield f"{asked}, {tokens}{tier}{account}, cost {cost} ({one['provenance'] or one['state']}){error}"
+    yield from (f"      {line}" for line in _bill(one))
+    if one["budgets"]:
+        yield f"      budgets: {', '.join(one['budgets'])}"
+    yield f"      {_place(one)}"
+
+
+def _bill(one: dict[str, Any]) -> Iterator[str]:
+    """tokens x price a million = cost, a line a class."""
+    bill = one["bill"]
+    if bill is None:
+        if one["provenance"] == "provider":
+            yield "the cost is the provider's own figure"
+        return
+    for part in bill["classes"]:
+        yield f"{part['tokens']:,} {part['class']} x {part['per_million']} a million = {part['cost']}"
+    source = f", source: {bill['source']}" if bill["source"] else ""
+    if bill["adds_up"] is None:
+        yield f"price {bill['price']}: not in the ledger, or not for this tier"
+    else:
+        doubt = "" if bill["adds_up"] else ": this does NOT come to the cost of the call"
+        yield f"price {bill['price']}, valid from {bill['valid_from']}{source}{doubt}"
+
+
+def _place(one: dict[str, Any]) -> str:
+    """Its seal, and the close it belongs to."""
+    seal = one["seal"]
+    sealed = f"seal: number {seal['number']} of writer {seal['writer']}, {seal['state']}" if seal else "no seal"
+    return f"{sealed}; closed in {one['close']['period']}" if one["close"] else sealed
+
+
+def _history(found: dict[str, Any]) -> Iterator[str]:
+    for one in found["history"]:
+        mark = "*" if one["counts"] else " "
+        by = one["source"] if one["by"] in ("outcome", one["source"]) else f"{one['source']} ({one['by']})"
+        of = "" if one["run_id"] == found["run_id"] else f" of run {one['run_id']}"
+        counts = "this counts" if one["counts"] else "does not count"
+        yield f" {mark} {one['at']}  {by}{of}: {_verdict(one['success'])}; {counts}: {one['why']}"
+        if one["reason"]:
+            yield f"      {one['reason']}"
+        if one["by"] != "outcome" and not of:
+            yield f"      {_place({**one, 'close': None})}"
+
+
+def _ending(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["outcome: none yet"]
+    by = f" ({found['success_source']})" if found["success"] is not None else ""
+    saved = f", saved {found['saved']}" if found["saved"] else ""
+    cost = found["cost"] or "unknown"
+    said = f"outcome: {found['status']}, success {_truth(found['success'])}{by}, cost {cost}{saved}"
+    return [said, f"  ended {found['ended_at']}; {_place(found)}"]
+
+
+def _verdict(value: bool | None) -> str:
+    return "unknown" if value is None else "success" if value else "failure"
+
+
+def _truth(value: bool | None) -> str:
+    return "unknown" if value is None else "yes" if value else "no"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "none" if value is None else str(value)

@@ -1,0 +1,95 @@
+"""What the page says, handed to its template. Everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator.finance.breakdown import Breakdown
+from orchestrator.finance.export.figures import (
+    MEANINGS,
+    SYMBOLS,
+    estimated,
+    line_name,
+    measured,
+    shown,
+    spell,
+    spends,
+)
+from orchestrator.finance.export.page.charts import daily_charts, unit_charts
+from orchestrator.finance.plain import plain_decimal
+from orchestrator.finance.records import Report
+from orchestrator.finance.words import SOURCE_WORDS, amount, definition, remarks, share, success_rate, successes
+from orchestrator.records import Money
+
+CARDS = 6
+"""Lines shown with a card of their own; more are in the table alone."""
+
+
+def render_page(report: Report, breakdown: Breakdown) -> bytes:
+    """A page of HTML in UTF-8."""
+    pairs = spends(report)
+    urgent = [one for one in breakdown.attention if one.urgent]
+    level = f"{report.query.confidence:.0%}"
+    text: str = _template().render(
+        report=report, period=spell(report.query.period), breakdown=breakdown, pairs=pairs,
+        cards=pairs if len(pairs) <= CARDS else [], level=level, urgent=urgent,
+        notes=[one for one in breakdown.attention if not one.urgent],
+        made=datetime.fromtimestamp(report.created_at, UTC), daily=daily_charts(breakdown),
+        units=unit_charts(report), days=_days(breakdown), meanings=MEANINGS,
+        definitions=[definition(one) for one in report.definitions],
+        remarks=[
+            *(words for line in report.lines for words in remarks(line, line_name(line), level)),
+            *(f"{month.words}." for month in report.restatements),
+        ],
+    )
+    return text.encode()
+
+
+def _days(breakdown: Breakdown) -> list[tuple[Any, ...]]:
+    """Day, currency, cost, runs, known successes."""
+    costs: dict[tuple[str, str], int] = {}
+    for one in breakdown.by_day:
+        if one.currency and one.cost is not None:
+            place = one.group["day"], one.currency
+            costs[place] = costs.get(place, 0) + one.cost.nano
+    counts: dict[str, list[int]] = {}
+    for run in breakdown.runs:
+        held = counts.setdefault(run.day.isoformat(), [0, 0])
+        held[0], held[1] = held[0] + run.runs, held[1] + run.successes
+    return [
+        (day, code, Money(nano=nano, currency=code), *counts.get(day, [0, 0]))
+        for (day, code), nano in sorted(costs.items())
+    ]
+
+
+def _money(value: Money | Decimal | None, code: str | None = None) -> str:
+    """Rounded for the eye, with its currency; exact figures stand in the other formats."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, Money):
+        return _money(value.amount, value.currency)
+    said = amount(value)
+    return f"{SYMBOLS[code]}{said}" if code in SYMBOLS else f"{said} {code}"
+
+
+def _exact(value: Money | Decimal | None, code: str | None = None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, Money) else f"{plain_decimal(value)} {code or ''}".strip()
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"money": _money, "exact": _exact, "share": share, "name": line_name, "shown": shown}
+    environment.globals |= {
+        "measured": measured, "estimated": estimated, "success_rate": success_rate, "successes": successes,
+        "SOURCE_WORDS": SOURCE_WORDS,
+    }
+    return environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))

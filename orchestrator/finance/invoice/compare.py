@@ -1,0 +1,220 @@
+"""The comparison: invoice and ledger by UTC day, model and account, each difference with what may have made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from orchestrator.config.prices import PriceBook
+from orchestrator.errors import InputError
+from orchestrator.finance.convert import utc_day
+from orchestrator.finance.invoice.ledger import Names, figures, in_currency_of, of_provider
+from orchestrator.finance.invoice.reasons import alias_notes, reasons
+from orchestrator.finance.invoice.records import (
+    Apart,
+    Figures,
+    Invoice,
+    InvoiceLine,
+    Reconciled,
+    Row,
+    Status,
+    Tolerance,
+    exact_sum,
+)
+from orchestrator.finance.lines import CallLine, read_call_lines
+from orchestrator.finance.period import Period
+
+Place = tuple[date, str, str]
+L = TypeVar("L", CallLine, InvoiceLine)
+SHOWN = 10
+
+
+def reconcile(
+    connection: Connection, invoice: Invoice, *, period: Period | None = None, book: PriceBook | None = None,
+    tolerance: Tolerance | None = None, pipeline: str | None = None, accounts: Sequence[str] = (),
+) -> Reconciled:
+    """Lay `invoice` beside the ledger. Without a period: from the file's first day to its last.
+
+    `accounts` are the invoice's accounts (projects, workspaces, keys) that are this ledger's; without any, those that
+    the price book names, and where it names none of them, all. Raises InputError for days outside of the period, and
+    for a currency that is neither the ledger's nor convertible.
+    """
+    book, tolerance = book or PriceBook.model_validate({"book": "none"}), tolerance or Tolerance()
+    since, until = _days(invoice, period)
+    names = Names(book, invoice.provider)
+    mine, apart = _ours(invoice, names, accounts)
+    calls = read_call_lines(connection, period=_utc(since, until), pipeline=pipeline, grain="day")
+    ours, others = of_provider(calls, invoice, names)
+    cost = in_currency_of(ours, invoice.currency, book)
+    by_model = any(line.model for line in mine)
+    by_account = _told_apart(mine, ours, names)
+
+    def place(line: CallLine | InvoiceLine) -> Place:
+        day = line.day if isinstance(line, InvoiceLine) else utc_day(line.at)
+        return day, names.model(line.model) if by_model else "", names.account(line.account) if by_account else ""
+
+    theirs, here = _grouped(mine, place), _grouped(ours, place)
+    rows = [
+        _row(
+            at, Figures(cost=_total(theirs[at]), tokens=_tokens(theirs[at])) if at in theirs else None,
+            figures(here[at], cost) if at in here else None, tolerance, here.get(at, ()),
+        )
+        for at in sorted({*theirs, *here})
+    ]
+    return Reconciled(
+        file=invoice.file, shape=invoice.shape, currency=invoice.currency, since=since, until=until,
+        tolerance=tolerance, rows=tuple(row for row in rows if row is not None), apart=(*apart, *others),
+        notes=(
+            *_dimension_notes(by_model, by_account, mine),
+            *alias_notes(_models(mine, names), _models(calls, names)),
+        ),
+    )
+
+
+def _models(lines: Iterable[CallLine | InvoiceLine], names: Names) -> set[str]:
+    return {names.model(line.model) for line in lines if line.model}
+
+
+# -- which days, whose lines -----------------------------------------------------------------------------------------
+
+
+def _days(invoice: Invoice, period: Period | None) -> tuple[date, date]:
+    """First day, and the day after the last. Raises InputError for lines outside, and for no whole UTC days."""
+    since = period.since if period else None
+    until = period.until if period else None
+    for name, moment in (("starts", since), ("ends", until)):
+        if moment is not None and moment.astimezone(UTC).time() != time():
+            raise InputError(
+                f"the period {name} at {moment.isoformat()}, and invoices go by UTC days", hint="give --tz UTC"
+            )
+    first = since.astimezone(UTC).date() if since else min(line.day for line in invoice.lines)
+    after = until.astimezone(UTC).date() if until else max(line.day for line in invoice.lines) + timedelta(days=1)
+    outside = [line for line in invoice.lines if not first <= line.day < after]
+    if outside:
+        named = [f"{line.place}: {line.day} is outside of {first} to {after}" for line in outside[:SHOWN]]
+        more = [f"and {len(outside) - SHOWN:,} more"] if len(outside) > SHOWN else []
+        raise InputError("\n".join([*named, *more]), hint="give the period that the file is of, or none")
+    return first, after
+
+
+def _utc(since: date, until: date) -> Period:
+    start, end = (datetime.combine(day, time(), UTC) for day in (since, until))
+    return Period(since=start, until=end)
+
+
+def _ours(invoice: Invoice, names: Names, accounts: Sequence[str]) -> tuple[list[InvoiceLine], list[Apart]]:
+    """The lines to compare; apart, and summed: what is no model usage, and what other accounts used."""
+    known = set(accounts) or {
+        line.account for line in invoice.lines if names.account(line.account) in names.book.accounts
+    }
+    mine: list[InvoiceLine] = []
+    others: dict[tuple[str, str], list[InvoiceLine]] = {}
+    for line in invoice.lines:
+        if line.account and known and line.account not in known:
+            others.setdefault((line.account, "another account's usage"), []).append(line)
+        elif line.kind == "other":
+            others.setdefault((line.what, "no usage of a model"), []).append(line)
+        elif line.cost is not None and line.cost < 0:
+            others.setdefault((line.what or line.model, "a credit"), []).append(line)
+        else:
+            mine.append(line)
+    return mine, [
+        Apart(side="invoice", what=what, reason=reason, lines=len(some), cost=_total(some))
+        for (what, reason), some in sorted(others.items())
+    ]
+
+
+def _total(lines: Iterable[InvoiceLine]) -> Decimal | None:
+    costs = [line.cost for line in lines if line.cost is not None]
+    return exact_sum(costs) if costs else None
+
+
+def _told_apart(mine: Iterable[InvoiceLine], ours: Iterable[CallLine], names: Names) -> bool:
+    """Can accounts be compared: the file tells them, and the ledger's are among them."""
+    theirs = {names.account(line.account) for line in mine if line.account}
+    return bool(theirs & {names.account(line.account) for line in ours if line.account})
+
+
+def _dimension_notes(by_model: bool, by_account: bool, mine: Iterable[InvoiceLine]) -> list[str]:
+    notes = []
+    if not by_model:
+        notes.append("the file does not tell models: whole days are compared (export it grouped by line item or model)")
+    if not by_account and any(line.account for line in mine):
+        notes.append("accounts are not compared: the price book names none of the file's under `accounts:`")
+    return notes
+
+
+# -- the rows --------------------------------------------------------------------------------------------------------
+
+
+def _grouped(lines: Iterable[L], place: Callable[[L], Place]) -> dict[Place, list[L]]:
+    alike: dict[Place, list[L]] = {}
+    for line in lines:
+        alike.setdefault(place(line), []).append(line)
+    return alike
+
+
+def _tokens(lines: Iterable[InvoiceLine]) -> dict[str, int] | None:
+    """By the classes that the file tells."""
+    sums: dict[str, int] = {}
+    for line in lines:
+        for name, count in (line.tokens or {}).items():
+            sums[name] = sums.get(name, 0) + count
+    return sums or None
+
+
+def _row(
+    at: Place, theirs: Figures | None, here: Figures | None, tolerance: Tolerance, calls: Sequence[CallLine]
+) -> Row | None:
+    invoice, ledger = theirs or Figures(), here or Figures()
+    if theirs is None and not _costly(ledger):
+        return None  # calls that failed without usage: nobody bills them
+    by_money = theirs is None or invoice.cost is not None
+    difference = exact_sum([invoice.cost, None if ledger.cost is None else -ledger.cost]) if by_money else None
+    tokens = _difference(invoice.tokens, ledger.tokens if here else dict.fromkeys(invoice.tokens or (), 0))
+    within = _within(difference, invoice.cost, tolerance) if difference is not None else True
+    if not by_money and tokens is not None:
+        within = _tokens_within(tokens, invoice.tokens or {}, tolerance)
+    if theirs is None and ledger.cost is None:
+        within = False
+    status = _status(theirs, here, tokens, within)
+    return Row(
+        day=at[0], model=at[1], account=at[2], status=status, invoice=invoice, ledger=ledger, difference=difference,
+        tokens=tokens, within=within,
+        why=() if status == "matched" else tuple(reasons(status, invoice, ledger, difference, tokens, calls)),
+    )
+
+
+def _costly(ledger: Figures) -> bool:
+    return bool(ledger.cost or ledger.unpriced or ledger.unsettled or any((ledger.tokens or {}).values()))
+
+
+def _difference(theirs: Mapping[str, int] | None, here: Mapping[str, int] | None) -> dict[str, int] | None:
+    """By class, where the invoice tells tokens."""
+    if theirs is None or here is None:
+        return None
+    return {name: count - here.get(name, 0) for name, count in theirs.items()}
+
+
+def _within(difference: Decimal, invoiced: Decimal | None, tolerance: Tolerance) -> bool:
+    return abs(difference) <= max(tolerance.amount, abs(invoiced or Decimal(0)) * tolerance.percent / 100)
+
+
+def _tokens_within(tokens: Mapping[str, int], invoiced: Mapping[str, int], tolerance: Tolerance) -> bool:
+    return all(abs(n) * 100 <= invoiced.get(name, 0) * tolerance.percent for name, n in tokens.items())
+
+
+def _status(
+    theirs: Figures | None, here: Figures | None, tokens: Mapping[str, int] | None, within: bool
+) -> Status:
+    if theirs is None:
+        return "missing_there"
+    if here is None:
+        return "missing_here"
+    if within:
+        return "matched"
+    return "tokens" if tokens and any(tokens.values()) else "price"

@@ -1,0 +1,98 @@
+"""Which rows of the ledger a report is of, and how they are grouped: in SQL and from the values of a key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Connection, Label, Text, and_, case, cast, func, literal
+from sqlalchemy.dialects.postgresql import JSONB
+
+from orchestrator.finance.configured import config
+from orchestrator.finance.evidence import run
+from orchestrator.finance.period import Period
+from orchestrator.store.statements import table
+from orchestrator.store.tables import CallRow
+
+call = table(CallRow)
+Group = tuple[str, ...]
+
+COLUMNS: Mapping[str, ColumnElement[Any]] = {
+    "pipeline": run.c.pipeline,
+    "version": config.c.version,
+    "owner": config.c.owner,
+    "cost_center": config.c.cost_center,
+    "mode": config.c.mode,
+    "tenant": run.c.tenant,
+}
+OF_CONFIG = ("pipeline", "version", "owner", "cost_center", "mode")
+
+
+class Readable(Protocol):
+    """A store, as far as reports need one: `read()` is a context manager giving a SQLAlchemy connection."""
+
+    def read(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which rows, and how they are grouped: `by` names columns of COLUMNS or allow-listed tags."""
+
+    pipeline: str | None
+    by: tuple[str, ...]
+    period: Period
+
+
+def with_config(joined: Any) -> Any:
+    return joined.join(config, config.c.config_id == run.c.config_id)
+
+
+def ended(moment: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
+    wanted: list[ColumnElement[bool]] = [literal(True)]
+    if scope.pipeline is not None:
+        wanted.append(run.c.pipeline == scope.pipeline)
+    return and_(*wanted, *within(moment, scope.period))
+
+
+def within(moment: ColumnElement[Any], period: Period) -> list[ColumnElement[bool]]:
+    wanted = [] if period.since_at is None else [moment >= period.since_at]
+    return wanted if period.until_at is None else [*wanted, moment < period.until_at]
+
+
+def keys_of(connection: Connection, by: Sequence[str]) -> list[Label[Any]]:
+    found = (COLUMNS[name] if name in COLUMNS else _tag(connection, name) for name in by)
+    return [key.label(f"key{i}") for i, key in enumerate(found)]
+
+
+def _tag(connection: Connection, name: str) -> ColumnElement[Any]:
+    """A tag's value as text; of a run without it, NULL."""
+    if connection.dialect.name == "postgresql":
+        return func.jsonb_extract_path_text(cast(run.c.tags_json, JSONB), name)
+    path = f'$."{name}"'
+    truth = func.json_type(run.c.tags_json, path)
+    value = cast(func.json_extract(run.c.tags_json, path), Text)
+    return case((truth.in_(("true", "false")), truth), else_=value)
+
+
+def group_of(values: Sequence[Any]) -> Group:
+    return tuple("" if value is None else str(value) for value in values)
+
+
+@lru_cache(maxsize=4096)
+def tags_of(tags_json: str) -> Mapping[str, str]:
+    """The values of tags as texts: one that is no text reads as its JSON, one that is null is empty."""
+    tags: dict[str, Any] = json.loads(tags_json)
+    return {name: v if isinstance(v, str) else "" if v is None else _json(v) for name, v in tags.items()}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def group_of_key(by: Sequence[str], of_config: Mapping[str, str], tenant: str, tags_json: str) -> Group:
+    """The group of rows that stand under a key: `of_config` holds the columns that their configuration has."""
+    values = {**tags_of(tags_json), **of_config, "tenant": tenant}
+    return tuple(values.get(name, "") for name in by)

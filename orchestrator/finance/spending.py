@@ -1,0 +1,73 @@
+"""One line's money of one currency: what was spent, split by what calls have, and what a success cost of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from orchestrator.finance.configured import CALIBRATION
+from orchestrator.finance.cost import cost_per_success
+from orchestrator.finance.error_price import Answered, error_priced
+from orchestrator.finance.lines import CallLine
+from orchestrator.finance.read import CallSum, RunRow, Saved
+from orchestrator.finance.records import ReportQuery, Spend
+from orchestrator.finance.success import Cell
+from orchestrator.records import SERVED, Money
+
+BASELINE = "baseline"
+APART = (BASELINE, CALIBRATION)
+"""Roles whose cost is no part of cost per success."""
+
+
+def spend_of(
+    query: ReportQuery, code: str, calls: Sequence[CallSum], split: Sequence[CallLine], savings: Sequence[Saved],
+    rows: Sequence[RunRow], missing: int,
+) -> Spend:
+    own = [c for c in calls if c.role not in APART]
+    known = sum(c.priced for c in own) > 0 or (not own and not missing)
+    total = sum(c.cost for c in own)
+    unsettled = [c for c in calls if c.unsettled > c.unbounded]
+    cells = cells_of(rows)
+    asked: dict[str, Any] = {"missing_costs": missing, "confidence": query.confidence}
+    price = query.error_price if query.error_price is not None and query.error_price.currency == code else None
+    answered = [Answered(cell, row.status in SERVED) for cell, row in zip(cells, rows, strict=True)]
+    return Spend(
+        currency=code,
+        total=Money(nano=total, currency=code) if known else None,
+        by_role=_sums(code, ((c.role, c.cost) for c in own if c.priced)),
+        by_step=_sums(code, ((one.step, one.cost or 0) for one in split if _counts(one))),
+        by_model=_sums(code, ((one.model, one.cost or 0) for one in split if _counts(one))),
+        baseline=_apart(calls, BASELINE, code), calibration=_apart(calls, CALIBRATION, code),
+        waste=Money(nano=sum(r.cost for r in rows if r.success is False), currency=code),
+        saved=Money(nano=sum(s.nano for s in savings if s.currency == code), currency=code),
+        unsettled_bound=Money(nano=sum(c.bound for c in unsettled), currency=code) if unsettled else None,
+        per_success=cost_per_success(total if known else None, cells, **asked),
+        with_errors=None if price is None else error_priced(price, total if known else None, answered, **asked),
+    )
+
+
+def _counts(line: CallLine) -> bool:
+    """Is it a part of the total."""
+    return line.role not in APART and line.mode != CALIBRATION
+
+
+def _sums(code: str, amounts: Iterable[tuple[str, int]]) -> dict[str, Money]:
+    sums: dict[str, int] = {}
+    for name, nano in amounts:
+        sums[name] = sums.get(name, 0) + nano
+    return {name: Money(nano=nano, currency=code) for name, nano in sorted(sums.items())}
+
+
+def _apart(calls: Iterable[CallSum], role: str, code: str) -> Money | None:
+    priced = [c.cost for c in calls if c.role == role and c.priced]
+    return Money(nano=sum(priced), currency=code) if priced else None
+
+
+def cells_of(rows: Iterable[RunRow]) -> list[Cell]:
+    return [
+        Cell(runs=r.runs, success=r.success, propensity=r.propensity, unanswered=r.unanswered, cost=r.cost,
+             cost_squares=r.cost_squares, cost_cubes=r.cost_cubes, bound=r.bound, confidences=r.confidences)
+        for r in rows
+    ]
+
+
