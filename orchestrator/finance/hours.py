@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, and_, literal, or_
+from sqlalchemy import ColumnElement, and_, false, literal, or_
 
 from orchestrator.finance.period import Period
 from orchestrator.store.keys import HOUR_S
@@ -33,7 +33,7 @@ class Hours:
         return and_(*wanted)
 
     def in_cut(self, moment: ColumnElement[float]) -> ColumnElement[bool]:
-        return or_(literal(False), *(
+        return or_(false(), *(
             and_(moment >= hour * HOUR_S, moment < (hour + 1) * HOUR_S) for hour in sorted(self.cut)
         ))
 
