@@ -37,10 +37,10 @@ def usd(nano: int) -> Money:
     return Money(nano=nano)
 
 
-def config(config_id: str = "c1") -> ConfigEntry:
+def config(config_id: str = "c1", pipeline: str = "p") -> ConfigEntry:
     return ConfigEntry(
-        config_id=config_id, pipeline="p", version="1", owner="desk", cost_center="CC", mode="cascade", body_json="{}",
-        created_at=1.0,
+        config_id=config_id, pipeline=pipeline, version="1", owner="desk", cost_center="CC", mode="cascade",
+        body_json="{}", created_at=1.0,
     )
 
 

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config.prices import PriceEntry
-from orchestrator.finance.allocation import idle_lines, split
-from orchestrator.finance.lines import CallLine, read_call_lines
-from orchestrator.finance.period import Period, parse_period
-from orchestrator.records import Usage
-from orchestrator.store.allocations import close_hours
+from orchestrator.finance.allocation import split
+from orchestrator.finance.period import parse_period
 from orchestrator.store.engine import Store
-from orchestrator.store.entries import PriceRecord
-from orchestrator.store.writer import alone
-from tests.stores import Clock, claim, config, intent, settlement
+from tests.gpu import BILL, GPU, HOUR, START, Gpu
+from tests.stores import Clock, config
 
 pytest_plugins = ("tests.store_fixtures",)
-
-START = 1_793_491_200.0  # 2026-11-01, on the hour
-HOUR = 3600.0
-BILL = 2_500_000_001  # billionths: a price that does not split evenly
-GPU: dict[str, Any] = {"price": "2.500000001", "tokens_per_s": "1000", "input_weight": "0.1"}
-_close = alone(close_hours)
 
 
 @given(st.integers(0, 10**15), st.lists(st.fractions(0, 10**9, max_denominator=10**4), min_size=1, max_size=40))
@@ -41,38 +30,6 @@ def test_the_shares_sum_to_the_bill_and_each_is_within_one_of_its_own(bill: int,
     total = sum(weights)
     assert all(abs(share - bill * weight / total) < 1 for share, weight in zip(shares, weights, strict=True))
     assert all(share == 0 for share, weight in zip(shares, weights, strict=True) if not weight)
-
-
-class Gpu:
-    """A store whose one model runs on a rented GPU."""
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self.store, self.clock, self.calls = store, clock, 0
-
-    async def call(self, at: float, output: int, *, step: str = "extract", price: PriceEntry | None = None) -> None:
-        self.calls += 1
-        entry = price or PriceEntry.model_validate({"model": "local", "gpu_hour": GPU})
-        usage = Usage(output=output)
-        name = f"{self.calls}"
-        await self.store.claim([claim(name)])
-        await self.store.intend(intent(name, name, step=step))
-        await self.store.settle(settlement(
-            name, ended_at=at, usage=usage, cost=entry.cost(usage), costs=entry.costs(usage),
-            price_version=entry.version_id,
-        ), PriceRecord(version=entry.version_id, model="local", body_json=entry.body_json, created_at=START))
-
-    async def close(self, at: float) -> int:
-        self.clock.now = at
-        closed: int = await self.store._write(_close)
-        return closed
-
-    def lines(self, period: Period | None = None, **asked: Any) -> list[CallLine]:
-        with self.store.read() as connection:
-            return read_call_lines(connection, period=period or Period(), **asked)
-
-    def idle(self, period: Period | None = None) -> list[tuple[float, int]]:
-        with self.store.read() as connection:
-            return [(line.at, line.nano) for line in idle_lines(connection, period or Period())]
 
 
 @pytest.fixture

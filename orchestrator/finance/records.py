@@ -126,6 +126,20 @@ class Savings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBill:
+    """A line's money with the whole bill of its rented GPUs in place of their usage cost, idle time included.
+
+    `idle` is what that adds; `pending` calls ran in hours that have not closed, and stand at their usage cost.
+    `per_success` has an interval of this period's own figure only.
+    """
+
+    idle: Money
+    total: Money
+    pending: int
+    per_success: CostPerSuccess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
     """Money of one currency. `total` is the numerator of cost per success: all calls but those of the baseline and
     of calibrations, which stand apart.
@@ -133,6 +147,7 @@ class Spend:
     `total` None: not one call of known cost. `waste` is what known failures cost; `unsettled_bound` what calls
     without an answer can have cost at most, which is in no other figure. `by_role`, `by_step` and `by_model` split
     the total, each anew: cost belongs to calls, success to whole runs, so no success is split with it.
+    `whole_bill` stands beside the total where a rented GPU was used: the total holds its usage cost.
     """
 
     currency: str
@@ -147,6 +162,7 @@ class Spend:
     by_step: Mapping[str, Money] = field(default_factory=dict)
     by_model: Mapping[str, Money] = field(default_factory=dict)
     with_errors: ErrorPriced | None = None
+    whole_bill: WholeBill | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from orchestrator.errors import InputError
 from orchestrator.finance.configured import Configured, fitted_steps, read_configs
 from orchestrator.finance.evidence import SOURCES
+from orchestrator.finance.idle import APART, Beyond, beyond_usage
 from orchestrator.finance.lapsed import read_lapses
 from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.paired import savings_of
@@ -44,7 +45,7 @@ from orchestrator.finance.records import (
     Savings,
     Source,
 )
-from orchestrator.finance.spending import APART, cells_of, spend_of
+from orchestrator.finance.spending import cells_of, spend_of
 from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
 
@@ -60,6 +61,7 @@ class _Rows:
 
     calls: Mapping[Group, Sequence[CallSum]]
     split: Mapping[Group, Sequence[CallLine]]
+    beyond: Mapping[tuple[Group, str], Beyond]
     savings: Mapping[Group, Sequence[Saved]]
     runs: Mapping[str, Mapping[Group, Sequence[RunRow]]]
     then: Mapping[Group, Sequence[RunRow]] | None
@@ -102,7 +104,11 @@ def _read(connection: Connection, query: ReportQuery, configs: Sequence[Configur
         then = read_runs(connection, scope, currency=codes[0], as_of=until, **asked)
     counts = count_pairs(connection, scope)
     return _Rows(
-        calls=_grouped(calls), split=_by_group(split, query.by), savings=_grouped(savings),
+        calls=_grouped(calls), split=_by_group(split, query.by),
+        beyond=beyond_usage(
+            connection, query.period, query.pipeline, split, lambda line: group_of_line(query.by, line)
+        ),
+        savings=_grouped(savings),
         runs={code: _grouped(rows) for code, rows in runs.items()}, then=None if then is None else _grouped(then),
         pairs={code: _grouped(read_pairs(connection, scope, code)) for code in codes} if counts else {},
         pair_counts=counts,
@@ -190,7 +196,7 @@ def _line(query: ReportQuery, group: Group, read: _Rows) -> Line:
             spend_of(
                 query, code, [c for c in calls if c.currency == code],
                 [one for one in read.split.get(group, ()) if one.currency == code and one.cost is not None],
-                savings, by_currency[code], missing,
+                savings, by_currency[code], missing, read.beyond.get((group, code)),
             )
             for code in codes
         ),

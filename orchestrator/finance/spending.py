@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.finance.configured import CALIBRATION
 from orchestrator.finance.cost import cost_per_success
 from orchestrator.finance.error_price import Answered, error_priced
+from orchestrator.finance.idle import APART, BASELINE, Beyond, counts
 from orchestrator.finance.lines import CallLine
 from orchestrator.finance.read import CallSum, RunRow, Saved
-from orchestrator.finance.records import ReportQuery, Spend
+from orchestrator.finance.records import ReportQuery, Spend, WholeBill
 from orchestrator.finance.success import Cell
 from orchestrator.records import SERVED, Money
-
-BASELINE = "baseline"
-APART = (BASELINE, CALIBRATION)
-"""Roles whose cost is no part of cost per success."""
 
 
 def spend_of(
     query: ReportQuery, code: str, calls: Sequence[CallSum], split: Sequence[CallLine], savings: Sequence[Saved],
-    rows: Sequence[RunRow], missing: int,
+    rows: Sequence[RunRow], missing: int, beyond: Beyond | None = None,
 ) -> Spend:
     own = [c for c in calls if c.role not in APART]
     known = sum(c.priced for c in own) > 0 or (not own and not missing)
@@ -35,20 +33,25 @@ def spend_of(
         currency=code,
         total=Money(nano=total, currency=code) if known else None,
         by_role=_sums(code, ((c.role, c.cost) for c in own if c.priced)),
-        by_step=_sums(code, ((one.step, one.cost or 0) for one in split if _counts(one))),
-        by_model=_sums(code, ((one.model, one.cost or 0) for one in split if _counts(one))),
+        by_step=_sums(code, ((one.step, one.cost or 0) for one in split if counts(one))),
+        by_model=_sums(code, ((one.model, one.cost or 0) for one in split if counts(one))),
         baseline=_apart(calls, BASELINE, code), calibration=_apart(calls, CALIBRATION, code),
         waste=Money(nano=sum(r.cost for r in rows if r.success is False), currency=code),
         saved=Money(nano=sum(s.nano for s in savings if s.currency == code), currency=code),
         unsettled_bound=Money(nano=sum(c.bound for c in unsettled), currency=code) if unsettled else None,
         per_success=cost_per_success(total if known else None, cells, **asked),
         with_errors=None if price is None else error_priced(price, total if known else None, answered, **asked),
+        whole_bill=None if beyond is None or not known else _whole_bill(code, total, beyond, cells, asked),
     )
 
 
-def _counts(line: CallLine) -> bool:
-    """Is it a part of the total."""
-    return line.role not in APART and line.mode != CALIBRATION
+def _whole_bill(code: str, total: int, beyond: Beyond, cells: Sequence[Cell], asked: dict[str, Any]) -> WholeBill:
+    whole = total + beyond.nano
+    unit = replace(cost_per_success(whole, cells, **asked), low=None, high=None, method=None)
+    return WholeBill(
+        idle=Money(nano=beyond.nano, currency=code), total=Money(nano=whole, currency=code), pending=beyond.pending,
+        per_success=unit,
+    )
 
 
 def _sums(code: str, amounts: Iterable[tuple[str, int]]) -> dict[str, Money]:

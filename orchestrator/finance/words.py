@@ -11,7 +11,7 @@ from orchestrator.finance.phrases import days as days
 from orchestrator.finance.phrases import interval as interval
 from orchestrator.finance.phrases import share as share
 from orchestrator.finance.phrases import unit_cost as unit_cost
-from orchestrator.finance.records import Definition, Estimate, Line, Report, Spend
+from orchestrator.finance.records import Definition, Estimate, Line, Report, Spend, WholeBill
 
 NOT_SERVED = ("handed_off", "declined", "failed")
 SOURCE_WORDS = {
@@ -110,6 +110,16 @@ def _estimated(found: Estimate, level: str) -> str:
     )
 
 
+def _with_idle(found: WholeBill) -> str:
+    code, per = found.total.currency, found.per_success
+    unit = "" if per.value is None else f", {unit_cost(per)} {code} a success"
+    open_hours = f"; {counted(found.pending, 'call')} in hours not closed yet stand at their usage"
+    return (
+        f"with the idle time of its GPUs ({amount(found.idle.amount)} {code}) it cost {amount(found.total.amount)} "
+        f"{code}{unit}{open_hours if found.pending else ''}."
+    )
+
+
 def _of_spend(spend: Spend, name: str, level: str) -> Iterator[str]:
     code = spend.currency
     if spend.unsettled_bound is not None:
@@ -118,6 +128,8 @@ def _of_spend(spend: Spend, name: str, level: str) -> Iterator[str]:
         yield f"{name}: the baseline cost {amount(spend.baseline.amount)} {code}, which is in no other figure."
     if spend.calibration is not None:
         yield f"{name}: calibration cost {amount(spend.calibration.amount)} {code}, which is in no other figure."
+    if (whole := spend.whole_bill) is not None:
+        yield f"{name}: {_with_idle(whole)}"
     unit = spend.per_success
     if unit.own_low is not None:
         high = f"to {amount(unit.own_high)}" if unit.own_high is not None else "upwards"

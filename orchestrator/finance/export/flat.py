@@ -34,7 +34,8 @@ _CSV_COLUMNS = (
     "cost_repair", "cost_redo", "cost_guard", "cost_spot_check", "cost_baseline", "cost_calibration", "waste",
     "saved", "unsettled_bound", "cost_per_success", "qualifier", "own_low", "own_high", "low", "high",
     "per_thousand", "interval_method", "note", "error_price", "with_errors", "with_errors_low", "with_errors_high",
-    "paired_runs", "paired_saving_per_run", "paired_saving_low", "paired_saving_high",
+    "cost_with_idle", "cost_per_success_with_idle", "paired_runs", "paired_saving_per_run", "paired_saving_low",
+    "paired_saving_high",
 )
 
 
@@ -62,7 +63,7 @@ def _csv_rows(report: Report, line: Line) -> Iterator[dict[str, Any]]:
             "unsettled_bound": spend.unsettled_bound, "cost_per_success": unit.value, "qualifier": unit.qualifier,
             "own_low": unit.own_low, "own_high": unit.own_high, "low": unit.low, "high": unit.high,
             "per_thousand": unit.per_thousand, "interval_method": unit.method, "note": unit.note,
-            **_with_errors(spend), **_saving(line, spend),
+            **_with_errors(spend), **_with_idle(spend), **_saving(line, spend),
         }
 
 
@@ -73,6 +74,11 @@ def _with_errors(spend: Spend) -> dict[str, Any]:
     unit = priced.per_success
     return {"error_price": priced.price, "with_errors": unit.value, "with_errors_low": unit.low,
             "with_errors_high": unit.high}
+
+
+def _with_idle(spend: Spend) -> dict[str, Any]:
+    whole = spend.whole_bill
+    return {"cost_with_idle": whole.total, "cost_per_success_with_idle": whole.per_success.value} if whole else {}
 
 
 def _saving(line: Line, spend: Spend) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def details(report: Report) -> Table:
         money("calibration, apart", (one.calibration for one in spend)),
         money("unsettled, at most", (one.unsettled_bound for one in spend)),
         *_with_errors(spend),
+        *_with_idle(spend),
         Column(title="known failures", kind="count", values=[line.failures for line in lines]),
         Column(title="unknown, not estimated", kind="count", values=[line.not_estimated for line in lines]),
         Column(title="still maturing", kind="count", values=[line.maturing for line in lines]),
@@ -85,6 +86,18 @@ def _with_errors(spend: Sequence[Spend]) -> list[Column]:
         Column(title="per success, errors priced", kind="money", values=[u.value if u else None for u in units]),
         Column(title="errors priced, low", kind="money", values=[u.low if u else None for u in units], blank="-"),
         Column(title="errors priced, high", kind="money", values=[u.high if u else None for u in units], blank="-"),
+    ]
+
+
+def _with_idle(spend: Sequence[Spend]) -> list[Column]:
+    if not any(one.whole_bill for one in spend):
+        return []
+    bills = [one.whole_bill for one in spend]
+    return [
+        Column(title="cost with idle GPU time", kind="money", values=_amounts(b.total if b else None for b in bills),
+               total=True, blank="-"),
+        Column(title="per success with idle GPU time", kind="money",
+               values=[b.per_success.value if b else None for b in bills], blank="-"),
     ]
 
 

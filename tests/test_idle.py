@@ -1,0 +1,83 @@
+"""Cost per success with the idle time of rented GPUs: beside the usage cost, and complete."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from orchestrator.finance.records import Report, ReportQuery, Spend
+from orchestrator.finance.render import render
+from orchestrator.finance.report import build_report
+from orchestrator.store.engine import Store
+from tests.gpu import BILL, HOUR, START, Gpu
+from tests.stores import Clock, config
+
+pytest_plugins = ("tests.store_fixtures",)
+
+
+@pytest.fixture
+async def gpu(store: Store, clock: Clock) -> Gpu:
+    clock.now = START
+    await store.record_config(config())
+    return Gpu(store, clock)
+
+
+async def _ended(gpu: Gpu, at: float, output: int, *, success: bool = True) -> None:
+    await gpu.call(at, output)
+    await gpu.end(at + 1, success)
+
+
+def _report(gpu: Gpu, **query: object) -> Report:
+    return build_report(gpu.store, ReportQuery(**query), now=gpu.clock.now)  # type: ignore[arg-type]
+
+
+def _spend(gpu: Gpu, **query: object) -> Spend:
+    (line,) = _report(gpu, **query).lines
+    (spend,) = line.spend
+    return spend
+
+
+async def test_the_whole_bill_holds_idle_time_within_hours_and_hours_without_a_call(gpu: Gpu) -> None:
+    for second in range(12):
+        await _ended(gpu, START + second, 300)
+    await _ended(gpu, START + 2 * HOUR, 300, success=False)
+    await gpu.close(START + 3 * HOUR + 301)
+    spend = _spend(gpu)
+    assert spend.whole_bill is not None
+    assert spend.total is not None
+    assert spend.whole_bill.total.nano == 3 * BILL  # the hour between is idle altogether
+    assert spend.whole_bill.idle.nano == 3 * BILL - spend.total.nano
+    assert spend.whole_bill.per_success.value == Decimal(round(3 * BILL * 1000 / 12)).scaleb(-12)
+    assert spend.whole_bill.per_success.low is None  # a long run's idle time is not known from this one
+    assert spend.whole_bill.pending == 0
+
+
+async def test_calls_of_an_hour_not_closed_stand_at_their_usage_cost(gpu: Gpu) -> None:
+    for second in range(12):
+        await _ended(gpu, START + second, 300)
+    spend = _spend(gpu)
+    assert spend.whole_bill is not None
+    assert spend.whole_bill.total == spend.total
+    assert spend.whole_bill.pending == 12
+
+
+async def test_a_pipeline_asked_for_alone_bears_what_it_bears_beside_the_others(gpu: Gpu) -> None:
+    await gpu.store.record_config(config("c2", pipeline="q"))
+    for second in range(12):
+        await _ended(gpu, START + second, 300)
+    await gpu.call(START + 60, 1200, pipeline="q", config_id="c2")
+    await gpu.call(START + 2 * HOUR, 100)
+    await gpu.close(START + 3 * HOUR + 301)
+    whole = {line.group["pipeline"]: line.spend[0].whole_bill for line in _report(gpu).lines}
+    assert sum(one.total.nano for one in whole.values() if one) == 3 * BILL
+    assert _spend(gpu, pipeline="p").whole_bill == whole["p"]
+
+
+async def test_the_figure_stands_in_the_table_and_in_the_csv(gpu: Gpu) -> None:
+    for second in range(12):
+        await _ended(gpu, START + second, 300)
+    await gpu.close(START + HOUR + 301)
+    report = _report(gpu)
+    assert "with the idle time of its GPUs" in render(report, "table")
+    assert "cost_per_success_with_idle" in render(report, "csv").splitlines()[0]
