@@ -46,6 +46,7 @@ def test_the_commands_are_those_of_the_product() -> None:
         "run", "check", "report", "outcome", "handoffs list", "handoffs resolve", "explain", "forget", "calibrate",
         "assess", "simulate", "drafter up", "drafter status", "drafter down", "prices show", "prices pin",
         "prices check", "cache stats", "cache purge", "schema", "init", "demo", "verify", "report close",
+        "budget show", "budget set", "budget remove", "drafter bench", "drafter break-even",
     }
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--words", type=click.IntRange(32, 100_000), default=300, show_default=True,
               help="Of the prompts that are read: as long as the pipeline's own.")
 @click.option("--price", default="1", show_default=True, metavar="AMOUNT", help="Of a GPU-hour.")
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="How many of them.")
 @click.option("--currency", default="USD", show_default=True)
 @click.option("--write", "book", type=any_path, metavar="BOOK.yaml", help="Add the entry to this price book.")
 @json_option
