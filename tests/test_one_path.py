@@ -74,11 +74,12 @@ def _watched(stage: Stage, work: Any, seen: list[Stage]) -> Any:
 
 
 def test_models_are_asked_in_one_place_only() -> None:
-    """`check --live` asks local endpoints whether they give log-probabilities; no task is involved there."""
+    """`check --live` asks local endpoints whether they give log-probabilities, `drafter bench` what its server can do;
+    no task is involved there."""
     places = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "complete"
     }
-    assert places == {"cascade/calls.py", "check/live.py"}
+    assert places == {"cascade/calls.py", "check/live.py", "models/bench.py"}
