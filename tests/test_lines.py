@@ -169,6 +169,7 @@ async def test_costs_by_class_are_those_the_call_was_settled_with(store: Store) 
 
 async def test_runs_are_counted_as_they_end_once_there_are_enough(store: Store, monkeypatch: Any) -> None:
     monkeypatch.setattr(cells, "CHUNK", 3)
+    monkeypatch.setattr(cells, "LOOK_EVERY", 1)
     await store.record_config(config())
     for i in range(5):
         await run_to_the_end(store, f"r{i}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -37,6 +38,8 @@ class Pricing:
 
     def __init__(self, book: PriceBook | None) -> None:
         self._book = book
+        self._changes = [moment.timestamp() for moment in book.changes()] if book else []
+        self._found: dict[tuple[str, str | None, int], PriceEntry | None] = {}
 
     def bound(self, model: Model, request: Request, most: Usage | None, at: float) -> Money | None:
         """The most that `request` can cost, of at most `most` tokens; None where nothing bounds these, or where its
@@ -64,11 +67,14 @@ class Pricing:
     def _entry(self, model: Model, answered: str | None, at: float) -> PriceEntry | None:
         if self._book is None:
             return None
-        config = model.config
-        return self._book.entry_of(
-            asked=model.client.name, kind=config.kind, answered=answered, price=config.price,
-            at=datetime.fromtimestamp(at, UTC),
-        )
+        place = model.alias, answered, bisect_right(self._changes, at)  # between two changes every price stays
+        if place not in self._found:
+            config = model.config
+            self._found[place] = self._book.entry_of(
+                asked=model.client.name, kind=config.kind, answered=answered, price=config.price,
+                at=datetime.fromtimestamp(at, UTC),
+            )
+        return self._found[place]
 
 
 def believable(answer: Answer) -> Answer:

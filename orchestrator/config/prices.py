@@ -110,21 +110,34 @@ class PriceEntry(Strict):
         `prompt`: the longest prompt of one call, where `most` is of many.
         """
         inputs, outputs = most.prompt, most.total - most.prompt
+        longest = most.prompt if prompt is None else prompt
+        above = sum(one.prompt_tokens < longest for one in self.above)
+        if (above, tier) not in self._dearest:
+            self._dearest[above, tier] = self._dearest_of(above, tier)
+        found = self._dearest[above, tier]
+        if found is None:
+            return None
+        both = zip(found, (inputs, outputs), strict=True)
+        nano = sum(-(-top * n * _PER_MILLION // bottom) for (top, bottom), n in both)
+        exact = all(top * _PER_MILLION % bottom == 0 for top, bottom in found)
+        return Money(nano=nano if exact else nano + len(TOKEN_CLASSES), currency=self.currency)  # each class is rounded
+
+    @cached_property
+    def _dearest(self) -> dict[tuple[int, ServiceTier | None], tuple[tuple[int, int], tuple[int, int]] | None]:
+        return {}
+
+    def _dearest_of(self, above: int, tier: ServiceTier | None) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """The dearest token to read and to write, with so many of `above:` in reach; None where a tier has none."""
         if self.gpu_hour is not None:
             weights = self.gpu_hour
             read = max((weights.per_million(c) for c in _READ), key=lambda ratio: Decimal(ratio[0]) / ratio[1])
-            written = weights.per_million("output")
-        else:
-            longest = most.prompt if prompt is None else prompt
-            places: list[PriceEntry | Above] = [self, *(one for one in self.above if one.prompt_tokens < longest)]
-            found = [_of_tier(place, t) for place in places for t in {None, tier}]
-            prices = [one for one in found if one is not None]
-            if len(prices) < len(found):
-                return None
-            read, written = (dearest(prices, c).as_integer_ratio() for c in (_READ, _WRITTEN))
-        nano = sum(-(-top * n * _PER_MILLION // bottom) for (top, bottom), n in ((read, inputs), (written, outputs)))
-        exact = all(top * _PER_MILLION % bottom == 0 for top, bottom in (read, written))
-        return Money(nano=nano if exact else nano + len(TOKEN_CLASSES), currency=self.currency)  # each class is rounded
+            return read, weights.per_million("output")
+        places: list[PriceEntry | Above] = [self, *sorted(self.above, key=lambda one: one.prompt_tokens)[:above]]
+        found = [_of_tier(place, t) for place in places for t in {None, tier}]
+        prices = [one for one in found if one is not None]
+        if len(prices) < len(found):
+            return None
+        return dearest(prices, _READ).as_integer_ratio(), dearest(prices, _WRITTEN).as_integer_ratio()
 
     def _token_prices(self, prompt: int, tier: ServiceTier | None) -> TokenPrices | None:
         place: PriceEntry | Above = self

@@ -24,6 +24,8 @@ from orchestrator.store.tables import CallRow
 CHUNK = 1000
 """Runs counted in one go: some ten milliseconds in which the writer does nothing else."""
 
+LOOK_EVERY = CHUNK // 4
+
 call = table(CallRow)
 uncounted, run_key, run_cell, cost_cell = (table(model) for model in (Uncounted, RunKey, RunCell, CostCell))
 
@@ -45,6 +47,9 @@ class Key(NamedTuple):
 _KEY = inserting_new(RunKey, "key_id", *Key._fields)
 _RUNS, _COSTS = adding(run_cell), adding(cost_cell, largest=["bound_nano"])
 _QUEUE = inserting_new(Uncounted, "run_id")
+_unlooked: dict[str, int] = {}
+"""Runs that each writer of this process has queued since it last looked how long the queue is: reading it costs more
+than writing to it."""
 _LONG_QUEUE = select(func.count()).select_from(select(uncounted.c.run_id).limit(CHUNK).subquery())
 
 
@@ -54,6 +59,10 @@ _LONG_QUEUE = select(func.count()).select_from(select(uncounted.c.run_id).limit(
 def queue(transaction: Transaction, run_ids: Sequence[str]) -> None:
     """Runs whose outcomes were just written: to be counted."""
     transaction.many(_QUEUE, [(run_id,) for run_id in run_ids])
+    _unlooked[transaction.owner_id] = since = _unlooked.get(transaction.owner_id, 0) + len(run_ids)
+    if since < LOOK_EVERY:
+        return
+    _unlooked[transaction.owner_id] = 0
     if transaction.execute(_LONG_QUEUE).scalar_one() >= CHUNK:
         count(transaction)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import select
@@ -15,7 +15,8 @@ from orchestrator.store.tables import CallRow
 _call = table(CallRow)
 _END = updating(CallRow, *seals.SETTLEMENT, "error", "sealed_by", "seal_no", "seal", by=["call_id"])
 _OPEN = select(_call).where(_call.c.state == "intent").order_by(_call.c.call_id).with_for_update()
-_intent = attrgetter(*seals.INTENT)
+_intent = itemgetter(*([column.name for column in _call.columns].index(name) for name in seals.INTENT))
+"""Of a whole row of `call`, by place: by name it takes ten times as long."""
 
 
 def end(transaction: Transaction, ended: Sequence[tuple[Any, Row, str | None]]) -> None:
