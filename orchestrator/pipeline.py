@@ -272,6 +272,7 @@ class Pipeline:
         )
 
     async def _open(self) -> Runtime:
+        from orchestrator.cascade.pricing import price_record
         from orchestrator.cascade.runtime import build, config_entry
         from orchestrator.store.engine import Store
 
@@ -282,6 +283,8 @@ class Pipeline:
         )
         rt.calibrating = self._recorded_as == CALIBRATION
         await self._store.record_config(config_entry(self.loaded, self._recorded_as, self._clock()))
+        prices = self.loaded.book.prices if self.loaded.book else ()
+        await self._store.record_gpu_hours([price_record(one, self._clock()) for one in prices if one.gpu_hour])
         return rt
 
     def _thread(self) -> BlockingPortal:

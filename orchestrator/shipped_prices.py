@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,6 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
-from orchestrator.config.checked import nearest
 from orchestrator.errors import InputError
 
 Figures = Mapping[str, Decimal]
@@ -197,6 +197,13 @@ def _key(model: str, table: Mapping[str, Mapping[str, Any]]) -> str:
     if name in table and table[name].get("litellm_provider") == provider:
         return name
     raise InputError(
-        f"LiteLLM's table has no {model!r}{nearest(name or model, list(table))[:200]}",
-        hint="give the figures of the provider's page by hand: --input and --output",
+        f"LiteLLM's table has no {model!r}{_near(model, table)}",
+        hint="give the figures of the provider's page by hand: --input, --output and --source",
     )
+
+
+def _near(model: str, table: Iterable[str]) -> str:
+    """Some names of the table like `model`, whole ones; none where none is like it: it has thousands."""
+    bare = model.rpartition("/")[2]
+    found = difflib.get_close_matches(bare, sorted({name.rpartition("/")[2] for name in table}), n=3, cutoff=0.75)
+    return f"; near it are {', '.join(found)}" if found else ""

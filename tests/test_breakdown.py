@@ -71,9 +71,9 @@ def test_a_refused_call_is_not_unpriced_and_an_unpriced_one_is_never_zero(ledger
 
 
 @pytest.mark.parametrize(("scope", "shown"), [
-    ("day:p:1970-01-10", True), ("day:p:1970-02-01", False), ("hour:pipeline:p:1970-01-10T05", True),
-    ("month:all:1970-01", True), ("month:all:1970-02", False), ("total:all", True), ("task:r", False),
-    ("day:p:1969-12-31", False),
+    ("day:p:1970-01-10", True), ("day:p:1970-02-01", False), ("hour:pipeline=p:1970-01-10T05", True),
+    ("month:*:1970-01", True), ("month:*:1970-02", False), ("total:*", True), ("task:r", False),
+    ("day:p:1969-12-31", False), ("month:*:1969-12", False), ("hour:*:1969-12-31T23", False),
 ])
 def test_a_budget_that_was_overrun_is_named_in_its_period(ledger: Ledger, scope: str, shown: bool) -> None:
     ledger.add(Budget, {"scope": scope, "currency": "USD", "limit_nano": 10, "spent_nano": 12, "reserved_nano": 0,

@@ -259,3 +259,19 @@ def test_a_soft_limit_rounds_down_to_a_billionth() -> None:
 
     assert soft_of(usd(99), Decimal("0.333")) == usd(32)
     assert soft_of(usd(99), None) is None
+
+
+async def test_a_budget_that_refused_says_so_and_in_how_many_buckets(store: Store, clock: Clock) -> None:
+    await limit(store, ALL, 100)
+    await limit(store, ACME, 100, "total")
+    await store.set_budget(ALL, [("total", usd(10**9), None)])
+    for _day in range(2):
+        assert {found.state for found in await store.budgets()} == {"open"}
+        for number in range(2):
+            with pytest.raises(BudgetExceeded):
+                await store.intend(intent(f"k{number}", bound=usd(101)))
+        assert {(found.who, found.span): found.state for found in await store.budgets()} == {
+            ("all", "day"): "refusing", ("all", "total"): "open", ("tenant:acme & co: 1", "total"): "open"}
+        clock.now += 86400
+    found = {(found.who, found.span): found.refused for found in await store.budgets()}
+    assert found == {("all", "day"): 2, ("all", "total"): 0, ("tenant:acme & co: 1", "total"): 0}

@@ -109,7 +109,7 @@ async def test_the_next_close_states_what_changed_and_only_later_changes_follow(
     ids = plain(outcomes)
     first = await closed(tmp_path, OCTOBER, NOV_2)
     await say(tmp_path, ids[:3], success=True, now=NOV_2 + 60)
-    second = await closed(tmp_path, NOVEMBER, DEC_2)
+    second = await closed(tmp_path, NOVEMBER, DEC_2, anyway=True)
     body = json.loads(second.body)
     assert body["previous_sha256"] == first.digest
     assert body["stated"][OCTOBER][0]["successes"] == 3
@@ -154,7 +154,7 @@ async def test_a_month_with_a_call_in_flight_is_not_closed(tmp_path: Path) -> No
         await closed(tmp_path, OCTOBER, NOV_2)
     await store.settle(settlement("k1", ended_at=NOV_2, cost=None, provenance="unpriced"))
     await store.aclose()
-    await closed(tmp_path, OCTOBER, NOV_2)
+    await closed(tmp_path, OCTOBER, NOV_2, anyway=True)
 
 
 async def test_a_lost_call_that_comes_back_after_the_close_ends_in_the_open_month(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.finance.closing.close import close_month
 from orchestrator.finance.explain import explain, explain_text
 from orchestrator.store.engine import Store
+from orchestrator.store.learned import FeedbackEntry
 from tests.stores import Clock
 from tests.trail import TEXTS, at, rows, serve, sql, url
 
@@ -88,3 +89,32 @@ async def test_a_changed_call_shows_in_its_seal_and_in_its_bill(tmp_path: Path) 
     found = await explained(tmp_path, run_id)
     assert (found["calls"][0]["seal"]["state"], found["calls"][0]["bill"]["adds_up"]) == ("changed", False)
     assert "this does NOT come to the cost of the call" in found["text"]
+
+
+async def test_dated_words_on_a_closed_run_count_in_the_order_of_their_dates(tmp_path: Path) -> None:
+    """The close moves both to the moment they are recorded; explain and the stored outcome agree on the last."""
+    run_id = await first(tmp_path)
+    store = await Store.open(url(tmp_path), clock=Clock(NOV_2))
+    await close_month(store, "2026-10", now=NOV_2)
+    for i in range(4):
+        await store.record_feedbacks([
+            FeedbackEntry(run_id=run_id, success=i % 2 == 0, reason=f"second {i}", at=at("2026-10-12T00:00") + i),
+            FeedbackEntry(run_id=run_id, success=i % 2 == 1, reason=f"first {i}", at=at("2026-10-11T00:00") + i),
+        ])
+        stored = await store.stored_outcome(run_id)
+        assert stored is not None
+        (counts,) = [one for one in explain(store, run_id)["history"] if one["counts"]]
+        assert (stored.success, counts["success"], counts["reason"]) == (i % 2 == 0, i % 2 == 0, f"second {i}")
+        store._clock.now += 1  # type: ignore[attr-defined]
+    await store.aclose()
+
+
+async def test_a_spot_check_s_cost_comes_on_top_of_what_the_run_cost_when_it_ended(tmp_path: Path) -> None:
+    run_id = await first(tmp_path)
+    before = (await explained(tmp_path, run_id))["text"]
+    assert ", cost 0.0000028 USD" in before
+    assert "when it ended" not in before
+    sql(tmp_path, f"UPDATE call SET role = 'spot_check', cost_nano = 7000 WHERE run_id = '{run_id}'",
+        f"UPDATE outcome SET cost_nano = 480 WHERE run_id = '{run_id}'")
+    text = (await explained(tmp_path, run_id))["text"]
+    assert "cost when it ended 0.00000048 USD; with later checks 0.00000748 USD" in text

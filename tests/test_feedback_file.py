@@ -145,3 +145,56 @@ def test_a_file_is_one_commit(store: Any, tmp_path: Path) -> None:
                            "BEGIN SELECT RAISE(ABORT, 'no'); END")
     assert store("--file", write(tmp_path, "run_id,success", *[f"r{i},false" for i in range(6)])) == 1
     assert said(tmp_path) == []
+
+
+def test_columns_go_by_any_case_and_cells_by_semicolons_or_tabs(store: Any, tmp_path: Path) -> None:
+    assert store("--file", write(tmp_path, "Run_ID;SUCCESS;Reason", 'r0;no;"a;b"')) == 0
+    assert store("--file", write(tmp_path, "run_id\tsuccess\treason", "r1\tyes\ta, b; c")) == 0
+    assert said(tmp_path) == [("r0", 0, "a;b"), ("r1", 1, "a, b; c")]
+
+
+def test_a_header_that_lacks_a_column_is_shown(store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store("--file", write(tmp_path, "Run ID;Success", "r0;yes")) == 2
+    assert "no column run_id or task_id; the file has Run ID, Success" in capsys.readouterr().err
+    assert store("--file", write(tmp_path, "run_id,success,Success", "r0,yes,no")) == 2
+    assert "there are two columns 'success'" in capsys.readouterr().err
+
+
+def test_all_bad_lines_are_named_at_once(store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store("--file", write(tmp_path, "run_id,success", "r0,yes,more", "r1,perhaps", ",yes", "r2,yes")) == 2
+    told = capsys.readouterr().err
+    assert [f"f.csv:{line}:" in told for line in (2, 3, 4, 5)] == [True, True, True, False]
+    assert store("--file", write(tmp_path, "{", "[]", '{"run_id": "r0"}', name="f.jsonl")) == 2
+    told = capsys.readouterr().err
+    assert all(f"f.jsonl:{line}:" in told for line in (1, 2, 3))
+    assert said(tmp_path) == []
+
+
+def test_a_task_of_another_tenant_is_hinted_at(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store("--task", "t9", "--pipeline", "p", "--success") == 2
+    assert "it has the task under another tenant: give --tenant acme" in capsys.readouterr().err
+    assert store("--task", "t9", "--pipeline", "p", "--tenant", "acme", "--success") == 0
+    assert store("--task", "t0", "--pipeline", "p", "--tenant", "acme", "--success") == 2
+    assert "give no --tenant" in capsys.readouterr().err
+    assert store("--task", "t77", "--pipeline", "p", "--success") == 2
+    assert "another tenant" not in capsys.readouterr().err
+
+
+def test_success_and_failure_at_once_are_refused(
+    store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert store("r0", "--success", "--failure") == 2
+    assert "give --success or --failure, not both" in capsys.readouterr().err
+    assert said(tmp_path) == []
+
+
+def test_one_word_twice_is_said_before_and_anew_where_it_was_overruled(
+    store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert store("r0", "--failure", "--reason", "wrong") == 0
+    assert store("r0", "--failure", "--reason", "wrong") == 0
+    assert "recorded: 0; 1 said before, nothing changed" in capsys.readouterr().err
+    assert said(tmp_path) == [("r0", 0, "wrong")]
+    for word in ("--success", "--failure", "--failure"):
+        assert store("r0", word, *(["--reason", "wrong"] if word == "--failure" else [])) == 0
+    assert [success for _, success, _ in said(tmp_path)] == [0, 1, 0]

@@ -154,6 +154,19 @@ def test_a_rented_gpu_is_billed_by_its_hours_and_its_idle_time_stands_apart() ->
     assert sum(Decimal(row["EffectiveCost"]) for row in found[:-1]) == Money(nano=3_000_000).amount  # usage
 
 
+def test_a_share_without_a_cost_is_billed_and_open_hours_are_told() -> None:
+    left = charge(provider="vllm", model="q", tier=None, calls=0, tokens={}, cost=None, costs=None,
+                  allocated=Money(nano=5_000_001), pending=0)
+    found = rows(priced(EMPTY, left))
+    assert [(row["BilledCost"], row["EffectiveCost"], row["x_TokenClass"]) for row in found] == [
+        ("0.005000001", "0.0", "total"), ("0.0", "0.005000001", "idle"),
+    ]
+    waiting = charge(allocated=Money(nano=4_500_000), pending=2)
+    assert left_out(priced(EMPTY, waiting)[1]) == [
+        "2 calls in hours of a rented GPU not closed yet: billed cost is usage cost"
+    ]
+
+
 def test_what_nobody_knows_the_cost_of_is_not_in_the_file_but_said(made: Made) -> None:
     assert all(row["x_Provenance"] not in ("unpriced", "unsettled") for row in rows(made))
     said = [words.split(":")[0] for words in left_out(made[1])]

@@ -62,6 +62,17 @@ async def test_calls_of_an_hour_not_closed_stand_at_their_usage_cost(gpu: Gpu) -
     assert spend.whole_bill.pending == 12
 
 
+async def test_open_hours_stand_at_their_usage_cost_beside_closed_ones(gpu: Gpu) -> None:
+    for second in range(12):
+        await _ended(gpu, START + second, 300)
+    await _ended(gpu, START + HOUR, 600)
+    await gpu.close(START + HOUR + 301)
+    spend = _spend(gpu)
+    assert spend.whole_bill is not None
+    assert spend.whole_bill.total.nano == BILL + 416_667
+    assert spend.whole_bill.pending == 1
+
+
 async def test_a_pipeline_asked_for_alone_bears_what_it_bears_beside_the_others(gpu: Gpu) -> None:
     await gpu.store.record_config(config("c2", pipeline="q"))
     for second in range(12):

@@ -187,7 +187,7 @@ def test_each_kind_of_difference_is_told(ledger: Ledger, tmp_path: Path) -> None
     price = next(row for row in found.rows if row.model == "price")
     assert "price@2026-01-01#abc" in price.why[0]
     table = invoice_table(found)
-    assert "DIFFERENT: 4 of 5 lines" in table
+    assert "DIFFERENT (total +4.00 USD, +33.3%): 4 of 5 lines" in table
     assert "missing in the ledger" in table
 
 
@@ -221,13 +221,14 @@ def test_unanswered_and_estimated_calls_stand_beside_the_difference_they_may_hav
 @pytest.mark.parametrize(("tolerance", "ok"), [
     ({}, False), ({"amount": Decimal("0.5")}, True), ({"amount": Decimal("0.49")}, False),
     ({"amount": Decimal(0), "percent": Decimal(5)}, True), ({"amount": Decimal(0), "percent": Decimal("4.9")}, False),
+    ({"amount": Decimal("0.5"), "total": Decimal("4.9")}, False),
 ])
 def test_a_difference_may_be_within_an_amount_or_a_percentage(
     ledger: Ledger, tmp_path: Path, tolerance: dict[str, Decimal], ok: bool
 ) -> None:
     spend(ledger, 95 * USD // 10)
     found = compare(ledger, tmp_path, openai_cost(("2026-11-02", "10", "gpt-4o, input")),
-                    tolerance=Tolerance(**tolerance))
+                    tolerance=Tolerance(**{"total": Decimal(5), **tolerance}))
     assert found.ok is ok
 
 

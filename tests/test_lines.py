@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from orchestrator.finance.configured import fitted_steps, read_configs
 from orchestrator.finance.lines import CallLine, read_call_lines
@@ -18,13 +19,15 @@ from orchestrator.finance.run_cells import restated, saved_in_cells, sums_of_cel
 from orchestrator.finance.run_days import count_days
 from orchestrator.finance.run_rows import Asked, Kinds, Sums, sums_of_rows
 from orchestrator.finance.scope import Group, Scope, within
+from orchestrator.finance.verify.ledger import verify
 from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store import cells, line_rows, lines
 from orchestrator.store.cells import uncounted
 from orchestrator.store.engine import Store
 from orchestrator.store.lines import AMOUNTS
+from orchestrator.store.statements import Transaction
 from tests.lived_ledgers import START, Life
-from tests.stores import Clock, Opener, claim, config, intent, run_to_the_end, settlement, usd
+from tests.stores import Clock, Opener, claim, config, ended, intent, run_to_the_end, settlement, usd
 
 pytest_plugins = ("tests.store_fixtures",)
 
@@ -154,6 +157,34 @@ async def test_a_run_resumed_under_another_configuration_takes_its_calls_along(s
     (resumed,) = await store.claim([claim("r1", config_id="c2")])
     assert resumed.kind == "resumed"
     assert [(line.version, line.calls, line.cost) for line in _called(store)] == [("2", 1, 4)]
+
+
+async def test_a_run_resumed_with_other_tags_takes_its_calls_along(store: Store, clock: Clock) -> None:
+    await store.record_config(config())
+    await store.record_config(config("c2"))
+    await store.claim([claim("r1", tags={"desk": "b"})])
+    await store.intend(intent("k1", "r1"))
+    await store.settle(settlement("k1", provenance="provider"))
+    for config_id, tags in (("c2", {"team": "a"}), ("c2", {"team": "b"})):
+        await store.claim([claim("r1", config_id=config_id, tags=tags)])
+        assert [(dict(line.tags), line.calls, line.cost) for line in _called(store)] == [(tags, 1, 4)]
+    await store.finish([ended("r1", config_id="c2", tags={"team": "b"})])
+    assert list(verify(store, Period(), now=clock.now + 10).findings.kept) == []
+
+
+async def test_a_run_does_not_end_while_a_call_of_it_is_counted(postgres_url: str, clock: Clock) -> None:
+    store, other = [await Store.open(postgres_url, clock=clock) for _ in range(2)]
+    await store.record_config(config())
+    await store.claim([claim("r1")])
+    await store.intend(intent("k1", "r1"))
+    with store._writing.connect() as counting, counting.begin():
+        transaction = Transaction(connection=counting, owner_id=store.owner_id, now=clock.now, lease_s=30.0)
+        row = counting.execute(select(lines.call)).one()
+        lines.count(transaction, [(settlement("k1"), row)])
+        with other._writing.connect() as ending, ending.begin(), pytest.raises(OperationalError, match="lock"):
+            ending.execute(select(lines.run).with_for_update(nowait=True)).all()
+    await other.aclose()
+    await store.aclose()
 
 
 async def test_costs_by_class_are_those_the_call_was_settled_with(store: Store) -> None:

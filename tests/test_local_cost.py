@@ -90,8 +90,14 @@ def test_the_command_lays_every_api_model_of_the_book_beside_the_gpu(book: Path)
 def test_a_book_without_a_gpu_is_an_input_error(book: Path, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "api.yaml"
     add_entry(path, API.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
-    assert run_command(["drafter", "break-even", str(path), "--input", "4"]) == 2
+    assert run_command(["drafter", "break-even", str(path), "--input", "4", "--output", "1"]) == 2
     assert "must have one local model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("half", ["--input", "--output"])
+def test_tokens_read_without_tokens_written_are_refused(book: Path, capsys: Any, half: str) -> None:
+    assert run_command(["drafter", "break-even", str(book), half, "400"]) == 2
+    assert "give --input and --output, or neither" in capsys.readouterr().err
 
 
 def test_an_entry_the_book_can_not_hold_leaves_it_as_it_was(book: Path) -> None:

@@ -136,3 +136,35 @@ def test_a_figure_that_is_no_price_is_refused_and_nothing_is_written(tmp_path: P
     path = tmp_path / "prices.yaml"
     assert run_command(["prices", "pin", "m", "--input", figure, "--output", "1", "--book", str(path)]) == 2
     assert not path.exists()
+
+
+def test_a_model_that_litellm_does_not_list_has_near_names_or_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = ["--book", str(tmp_path / "prices.yaml")]
+    assert run_command(["prices", "pin", "nosuch-model-x", *book]) == 2
+    told = capsys.readouterr().err
+    assert "LiteLLM's table has no 'nosuch-model-x'\n" in told
+    assert "--input, --output and --source" in told
+    assert run_command(["prices", "pin", "openai/gpt-4o-mimi", *book]) == 2
+    assert "near it are gpt-4o-mini" in capsys.readouterr().err
+
+
+def test_figures_by_hand_without_a_source_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_hand = ["--input", "1", "--output", "2", "--book", str(tmp_path / "prices.yaml")]
+    assert run_command(["prices", "pin", "own", *by_hand]) == 0
+    assert "the price of own says not where it is from" in capsys.readouterr().err
+    assert run_command(["prices", "pin", "other", *by_hand, "--source", "contract 7"]) == 0
+    assert "where it is from" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("model,price\na,1\n", "the file is plain text"), ("- a\n", "the file is a list"), ("", "the file is empty"),
+])
+def test_what_is_no_price_book_is_told_in_plain_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    path = tmp_path / "good.csv"
+    path.write_text(text)
+    assert run_command(["prices", "show", str(path)]) == 2
+    assert words in capsys.readouterr().err

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import select, update
 
 from orchestrator.store.engine import Store, pulse
-from orchestrator.store.entries import Recovered
+from orchestrator.store.entries import PriceRecord, Recovered
 from orchestrator.store.leases import RECOVERED, host, process_started
 from orchestrator.store.statements import table
 from orchestrator.store.tables import CallRow, Owner
-from tests.stores import DAY, Clock, Opener, intent, line, settlement, usd
+from tests.stores import DAY, Clock, Opener, claim, intent, line, settlement, usd
 
 pytest_plugins = ("tests.store_fixtures",)
 call, owner = table(CallRow), table(Owner)
@@ -128,6 +128,56 @@ async def test_an_owner_taken_for_dead_is_recovered_again_after_it_returned(open
     assert await ours.recover() == Recovered(owners=0, calls=0)
     clock.now += 31
     assert await ours.recover() == Recovered(owners=1, calls=1)
+
+
+async def test_an_owner_that_asked_after_its_recovery_and_then_died_is_recovered_again(
+    opened: Opener, clock: Clock
+) -> None:
+    theirs, ours = await opened(lease_s=30.0), await opened()
+    clock.now += 31
+    assert (await ours.recover()).owners == 1
+    await theirs.intend(intent("k1", budgets=(line(100),)))
+    assert await ours.recover() == Recovered(owners=1, calls=1)
+    assert await ours.recover() == Recovered(owners=0, calls=0)
+    budget = await ours.budget(DAY)
+    assert budget is not None
+    assert (budget.spent, budget.reserved) == (usd(10), usd(0))
+
+
+async def test_the_open_calls_of_an_owner_without_a_row_are_settled(opened: Opener) -> None:
+    theirs, ours = await opened(), await opened()
+    await theirs.intend(intent("k1"))
+    with ours._writing.begin() as connection:
+        connection.execute(owner.delete().where(owner.c.owner_id == theirs.owner_id))
+    assert await ours.recover() == Recovered(owners=1, calls=1)
+    assert list(states(ours)) == ["unsettled"]
+
+
+async def test_a_call_given_up_and_then_forgotten_is_still_settled_by_its_owner(opened: Opener, clock: Clock) -> None:
+    theirs, ours = await opened(lease_s=30.0), await opened()
+    await theirs.claim([claim("r1")])
+    await theirs.intend(intent("k1", budgets=(line(100),)))
+    clock.now += 31
+    await ours.recover()
+    assert (await ours.forget(run_ids=["r1"])).runs == 1
+    await theirs.settle(settlement("k1", cost=usd(4)))
+    (known,) = await ours.calls_of("r1")
+    assert (known.state, known.cost) == ("settled", usd(4))
+    budget = await ours.budget(DAY)
+    assert budget is not None
+    assert budget.spent == usd(4)
+
+
+async def test_a_price_is_queued_before_the_call_it_priced(opened: Opener) -> None:
+    """A group of the writer may end between the two: a process that dies then leaves no call without its price."""
+    store = await opened()
+    await store.intend(intent("k1"))
+    submit, queued = store._writer.submit, []
+    store._writer.submit = lambda flow, payload: (queued.append(flow.__name__), submit(flow, payload))[1]  # type: ignore
+    await store.settle(
+        settlement("k1", price_version="v"), PriceRecord(version="v", model="m", body_json="{}", created_at=1.0)
+    )
+    assert queued == ["record_price", "settle"]
 
 
 async def test_a_process_id_used_again_is_another_process(opened: Opener, url: str) -> None:

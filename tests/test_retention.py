@@ -11,7 +11,7 @@ from orchestrator.errors import InputError
 from orchestrator.records import Money
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import HandOffEntry, SpotCheckEntry, StepEntry
-from tests.stores import Clock, Opener, claim, ended, intent, kept, run_to_the_end, settlement, usd
+from tests.stores import Clock, Opener, claim, ended, intent, kept, line, run_to_the_end, settlement, usd
 
 pytest_plugins = ("tests.store_fixtures",)
 HANDED_OFF: dict[str, Any] = {
@@ -71,6 +71,19 @@ async def test_a_hand_off_keeps_its_content_until_it_is_resolved(store: Store, c
     assert set(await contents(store)) == {"task", "value"}
     await store.resolve_handoff("r1", value={"colour": "red"}, success=True)
     assert await contents(store) == {}, "nor is the resolution kept where content is not"
+
+
+async def test_a_spot_check_pending_keeps_the_account_of_its_task(store: Store) -> None:
+    """It is paid from it: without, the task's limit would begin anew."""
+    of_task = line(100, "task:r1")
+    await run_to_the_end(store, budgets=(of_task,), spot_checks=(SpotCheckEntry(step="extract", propensity=0.1),))
+    await store.sweep()
+    budget = await store.budget("task:r1")
+    assert budget is not None
+    assert budget.spent == usd(4)
+    await store.settle_spot_check("r1", "extract", draft_ok=True)
+    await store.sweep()
+    assert await store.budget("task:r1") is None
 
 
 async def test_a_spot_check_keeps_its_content_until_it_is_settled(store: Store, clock: Clock) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ def models(draft: Any = A) -> dict[str, ScriptedModel]:
 class Seen:
     """A run of one task, with what the SDK's own exporters kept in memory."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch,
+                 processor: type[SimpleSpanProcessor] = SimpleSpanProcessor, **settings: Any) -> None:
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
         tracers = TracerProvider()
-        tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        tracers.add_span_processor(processor(self.exporter))
         made = Telemetry(tracers, MeterProvider(metric_readers=[self.reader]), pipeline="labels", version="1",
                          tags=("desk",), owned=False)
         monkeypatch.setattr("orchestrator.telemetry.telemetry_of", lambda *_, **__: made)
@@ -147,6 +149,22 @@ async def test_a_collector_on_loopback_receives_spans_and_metrics_by_the_time_th
     metrics = ExportMetricsServiceRequest.FromString(seen["/v1/metrics"])
     assert "draftgate.cost" in {m.name for r in metrics.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert SECRET.encode() not in seen["/v1/traces"] + seen["/v1/metrics"]
+
+
+async def test_a_span_processor_that_raises_costs_no_settlement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(SimpleSpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("the processor is broken")
+
+    seen = Seen(tmp_path, monkeypatch, processor=Broken)
+    with suppress(RuntimeError):
+        await seen.run(tmp_path, models())
+    with sqlite3.connect(tmp_path / "s.db") as ledger:
+        states = ledger.execute("SELECT state FROM call").fetchall()
+    ledger.close()
+    assert {state for (state,) in states} == {"settled"}
 
 
 async def test_a_collector_that_is_gone_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

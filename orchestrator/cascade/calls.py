@@ -272,10 +272,12 @@ class Caller:
             cost=bill.cost, costs=bill.costs, price_version=bill.price.version_id if bill.price else None,
             provenance=bill.provenance, latency_ms=latency_ms, ended_at=now, keep=keep,
         )
-        if self._telemetry is not None:
-            run.spans = self._telemetry.called(run.spans, run.task.meta, intent, request, settlement)
-        await self._store.settle(settlement, price_record(bill.price, now) if bill.price else None)
-        self._budgets.settled()
+        try:
+            await self._store.settle(settlement, price_record(bill.price, now) if bill.price else None)
+            self._budgets.settled()
+        finally:  # the span of a cancelled call ends, too; one that can't be written costs no settlement
+            if self._telemetry is not None:
+                run.spans = self._telemetry.called(run.spans, run.task.meta, intent, request, settlement)
 
 
 async def _through(write: Coroutine[None, None, None]) -> None:

@@ -65,6 +65,9 @@ def budget() -> None:
 def show(tasks: bool, store: str, as_json: bool) -> None:
     """Every budget: its limit, what is spent, reserved and left, and when it resets (UTC).
 
+    Status: open, past soft limit, or refusing: all is spent, or a call did not fit into what is left. "Refused in"
+    counts the hours, days or months in which the limit refused a call.
+
     The limits of a pipeline's file are known once a call has met them.
 
     \b
@@ -81,7 +84,8 @@ def show(tasks: bool, store: str, as_json: bool) -> None:
     if not found:
         note("no budget is set here, and no call has met one of a pipeline's file")
         return
-    columns = ("scope", "span", "limit", "soft", "spent", "reserved", "left", "overrun", "resets (UTC)", "", "set in")
+    columns = ("scope", "span", "limit", "soft", "spent", "reserved", "left", "overrun", "resets (UTC)", "status",
+               "refused in", "set in")
     print_table(columns, [_row(one) for one in found])
 
 
@@ -148,8 +152,17 @@ def _row(one: BudgetStanding) -> tuple[object, ...]:
     resets = "never" if one.resets_at is None else f"{datetime.fromtimestamp(one.resets_at, UTC):%Y-%m-%d %H:%M}"
     return (
         one.who, one.span, one.limit, one.soft or "", one.spent, one.reserved, one.left,
-        one.overrun if one.overrun.nano else "", resets, "" if one.state == "open" else one.state, one.source,
+        one.overrun if one.overrun.nano else "", resets, "refusing: spent" if one.state == "spent" else one.state,
+        _refused(one), one.source,
     )
+
+
+def _refused(one: BudgetStanding) -> str:
+    if not one.refused:
+        return ""
+    if one.span not in ("hour", "day", "month"):
+        return "yes"
+    return f"{one.refused:,} {one.span}{'s' if one.refused > 1 else ''}"
 
 
 def _plain(one: BudgetStanding) -> dict[str, object]:

@@ -126,6 +126,8 @@ def break_even(
     from orchestrator.price_book import load_book
     from orchestrator.records import Usage
 
+    if (reads is None) != (writes is None):
+        raise click.UsageError("give --input and --output, or neither: a call reads and writes tokens")
     prices = load_book(book)
     now = datetime.now(UTC)
     valid = [entry for entry in prices.prices if entry.is_valid(now)]
@@ -134,7 +136,7 @@ def break_even(
         named = ", ".join(sorted({entry.model for entry in valid if entry.gpu_hour is not None})) or "none"
         raise InputError(f"{book} must have one local model, or --model must name it: {named}")
     local = rented[-1]
-    given = reads is not None or writes is not None
+    given = reads is not None and writes is not None
     usage = Usage(input=reads or 0, output=writes or 0) if given else _of_ledger(store, local.model, prices)
     found = [against(local, api, usage) for api in valid if api.gpu_hour is None and api.currency == local.currency]
     if as_json:

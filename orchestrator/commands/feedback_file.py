@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.csv_header import delimiter_of
 from orchestrator.errors import InputError
 
 SHOWN = 10
 """How many bad lines an error lists."""
+KNOWN = ("run_id", "task_id", "pipeline", "tenant", "success", "reason", "at")
 COLUMNS = "run_id,success,reason,at  or  task_id,pipeline,tenant,success,reason,at"
 
 _TRUTH = {"true": True, "1": True, "yes": True, "success": True,
@@ -47,6 +49,8 @@ def read_feedback(path: Path, *, now: float, pipeline: str = "", tenant: str = "
     bad: list[str] = []
     for line, values in _lines(path):
         try:
+            if isinstance(values, str):
+                raise ValueError(values)
             rows.append(_row(line, values, defaults, now))
         except ValueError as error:
             bad.append(f"{path}:{line}: {error}")
@@ -61,39 +65,47 @@ def refuse(bad: Sequence[str]) -> None:
         raise InputError("\n".join([*bad[:SHOWN], *more]), hint="nothing was recorded")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Each line's number and values, or what is wrong with it."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() in (".jsonl", ".ndjson"):
-                yield from _json_lines(path, file)
+                yield from _json_lines(file)
             else:
-                yield from _csv_lines(path, csv.DictReader(file, strict=True))
+                delimiter = delimiter_of(file.readline())
+                file.seek(0)
+                yield from _csv_lines(path, csv.DictReader(file, delimiter=delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not text in UTF-8, or not CSV: {error}", hint="nothing was recorded") from None
 
 
-def _json_lines(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_lines(file: Any) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     for line, text in enumerate(file, start=1):
         if not text.strip():
             continue
         try:
             found = json.loads(text)
         except ValueError as error:
-            raise InputError(f"{path}:{line}: not JSON: {error}", hint="nothing was recorded") from None
-        if not isinstance(found, dict):
-            raise InputError(f"{path}:{line}: {text.strip()[:60]!r} is no JSON object", hint="nothing was recorded")
-        yield line, found
+            yield line, f"not JSON: {error}"
+            continue
+        yield line, found if isinstance(found, dict) else f"{text.strip()[:60]!r} is no JSON object"
 
 
-def _csv_lines(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    columns = set(reader.fieldnames or ())
-    if "success" not in columns or not columns & {"run_id", "task_id"}:
+def _csv_lines(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Names of columns go by their letters, whatever their case."""
+    header = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = columns = [name.lower() for name in header]
+    if "success" not in columns or not {"run_id", "task_id"} & set(columns):
         missing = "success" if "success" not in columns else "run_id or task_id"
-        raise InputError(f"{path}:1: no column {missing}", hint=f"the columns are {COLUMNS}")
+        raise InputError(
+            f"{path}:1: no column {missing}; the file has {', '.join(header)[:300]}",
+            hint=f"the columns are {COLUMNS}",
+        )
+    twice = sorted({name for name in columns if columns.count(name) > 1} & set(KNOWN))
+    if twice:
+        raise InputError(f"{path}:1: there are two columns {twice[0]!r}: {', '.join(header)[:300]}")
     for row in reader:
-        if None in row:
-            raise InputError(f"{path}:{reader.line_num}: more cells than columns", hint="nothing was recorded")
-        yield reader.line_num, row
+        yield reader.line_num, "more cells than columns" if None in row else row
 
 
 def _row(line: int, values: Mapping[str, Any], defaults: Mapping[str, str], now: float) -> FeedbackRow:

@@ -15,7 +15,7 @@ from orchestrator.commands.options import existing_file, json_option, store_opti
 if TYPE_CHECKING:
     from orchestrator.commands.feedback_file import FeedbackRow
     from orchestrator.store.engine import Store
-    from orchestrator.store.learned import Ended
+    from orchestrator.store.learned import Ended, FeedbackEntry
 
 AT_ONCE = 10_000
 """Rows looked up between two strokes of the bar."""
@@ -42,7 +42,8 @@ class Recorded:
 
 @click.command(short_help="Record how a run turned out.")
 @click.argument("run_id", required=False)
-@click.option("--success/--failure", default=None, help="How it turned out.")
+@click.option("--success", "succeeded", is_flag=True, help="It turned out well.")
+@click.option("--failure", "failed", is_flag=True, help="It did not.")
 @click.option("--reason", default="", help="Why, in words.")
 @click.option("--task", "task_id", metavar="ID", help="The run of the task of this id, of --pipeline.")
 @click.option("--pipeline", metavar="NAME", default="", help="The pipeline of --task, or of a file's task ids.")
@@ -52,13 +53,13 @@ class Recorded:
 @store_option
 @json_option
 def outcome(
-    run_id: str | None, success: bool | None, reason: str, task_id: str | None, pipeline: str, tenant: str,
+    run_id: str | None, succeeded: bool, failed: bool, reason: str, task_id: str | None, pipeline: str, tenant: str,
     file: Path | None, store: str, as_json: bool,
 ) -> None:
     """Record how a run turned out, once it is known: the strongest evidence of success there is.
 
     Rows are appended, never changed; the last word counts. A failure also removes the answers that led to it from the
-    cache. A file is taken whole or not at all, and the same file twice changes nothing.
+    cache. A file is taken whole or not at all. The same file, or the same word, twice changes nothing.
 
     \b
     Examples:
@@ -70,6 +71,9 @@ def outcome(
     from orchestrator.commands.opened import with_store
     from orchestrator.commands.output import print_json
 
+    if succeeded and failed:
+        raise click.UsageError("give --success or --failure, not both")
+    success = succeeded if succeeded or failed else None
     one = (run_id is None) != (task_id is None)
     if file is not None and run_id is None and task_id is None and success is None:
         rows = read_feedback(file, now=time.time(), pipeline=pipeline, tenant=tenant)
@@ -101,15 +105,14 @@ async def _take(store: Store, rows: Sequence[FeedbackRow], file: Path | None) ->
         for start in range(0, len(rows), AT_ONCE):
             ended.update(await store.ended_runs([one for one in run_ids[start : start + AT_ONCE] if one]))
             step()
-    _refuse_unknown([row for row, run_id in zip(rows, run_ids, strict=True) if run_id not in ended], file)
+    _refuse_unknown(store, [row for row, run_id in zip(rows, run_ids, strict=True) if run_id not in ended], file)
     entries = [
         FeedbackEntry(run_id=run_id, success=row.success, reason=row.reason, at=row.at)
         for row, run_id in zip(rows, run_ids, strict=True)
     ]
     count = late(entries, ended, _windows(store), time.time())
     if file is None:
-        await store.record_feedback(entries[0].run_id, success=entries[0].success, reason=entries[0].reason)
-        return Recorded(recorded=1, known=0, late=count, overruled=())
+        return await _take_one(store, entries[0], count)
     taken = FeedbackTaken()
     with shown_bars("recording", -(-len(entries) // MOST)) as step:
         for start in range(0, len(entries), MOST):
@@ -117,6 +120,15 @@ async def _take(store: Store, rows: Sequence[FeedbackRow], file: Path | None) ->
             step()
     late_ones = count if taken.recorded else 0
     return Recorded(recorded=taken.recorded, known=taken.known, late=late_ones, overruled=taken.overruled)
+
+
+async def _take_one(store: Store, entry: FeedbackEntry, late: int) -> Recorded:
+    """Said before, and still what counts: nothing changes. Overruled since: a person who says it again means it."""
+    taken = await store.record_feedbacks([entry])
+    if taken.overruled:
+        await store.record_feedback(entry.run_id, success=entry.success, reason=entry.reason)
+    known = 0 if taken.overruled else taken.known
+    return Recorded(recorded=1 - known, known=known, late=0 if known else late, overruled=())
 
 
 async def _runs(store: Store, rows: Sequence[FeedbackRow]) -> list[str]:
@@ -129,16 +141,29 @@ async def _runs(store: Store, rows: Sequence[FeedbackRow]) -> list[str]:
     return [row.run_id or known[row.pipeline, row.tenant].get(row.task_id, "") for row in rows]
 
 
-def _refuse_unknown(rows: Sequence[FeedbackRow], file: Path | None) -> None:
-    from orchestrator.commands.feedback_file import refuse
+def _refuse_unknown(store: Store, rows: Sequence[FeedbackRow], file: Path | None) -> None:
+    from orchestrator.commands.feedback_file import SHOWN, refuse
 
     bad = []
-    for row in rows:
+    for place, row in enumerate(rows):
         where = f"{file}:{row.line}: " if file is not None else ""
         tenant = f", tenant {row.tenant!r}" if row.tenant else ""
         what = f"run {row.run_id!r}" if row.run_id else f"task {row.task_id!r} of pipeline {row.pipeline!r}{tenant}"
-        bad.append(f"{where}the store has no {what} with an outcome")
+        elsewhere = _elsewhere(store, row) if row.task_id and place < SHOWN else ""
+        bad.append(f"{where}the store has no {what} with an outcome{elsewhere}")
     refuse(bad)
+
+
+def _elsewhere(store: Store, row: FeedbackRow) -> str:
+    """Where the task is known under other tenants, or has not ended."""
+    from orchestrator.store.learned import tenants_of_task
+
+    with store.read() as connection:
+        tenants = tenants_of_task(connection, row.pipeline, store.digest(b"id:" + row.task_id.encode()))
+    if row.tenant in tenants:
+        return " yet"
+    named = [f"--tenant {tenant}" if tenant else "no --tenant" for tenant in tenants]
+    return f"; it has the task under another tenant: give {' or '.join(named)}" if named else ""
 
 
 def _windows(store: Store) -> dict[str, float]:

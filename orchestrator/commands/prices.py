@@ -139,6 +139,8 @@ def pin(
     if (given or aliases) and len(models) > 1:
         raise click.UsageError("give one MODEL with figures or aliases of its own")
     moment = _moment(valid_from)
+    if given and not source:
+        note(f"warning: the price of {models[0]} says not where it is from: an auditor will ask; give --source")
     for model in models:
         pinned = (
             Pinned(model=model, per_million=given, tiers={}, currency=currency, source=source, aliases=aliases)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from orchestrator.commands.options import MoneyType, any_path, existing_file, json_option, store_option
 from orchestrator.commands.report_close import close
 from orchestrator.commands.report_invoice import invoice_options
+from orchestrator.commands.report_options import check_pipeline, check_together, given, kind_of
 
 if TYPE_CHECKING:
     from orchestrator.finance.breakdown import Breakdown
@@ -35,7 +35,8 @@ FORMATS = ("table", "json", "csv", "xlsx", "html", "focus")
 @click.option("--by", default="pipeline", show_default=True, metavar="A,B",
               help="Group by pipeline, version, owner, cost_center, mode, tenant or an allow-listed tag.")
 @click.option("--pipeline", metavar="NAME", help="This pipeline only.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True,
+              help="Without it, what the ending of the --output file says.")
 @click.option("--focus-version", type=click.Choice(["1.2", "1.0"]), default="1.2", show_default=True,
               help="Of --format focus: the version of the specification.")
 @click.option("--prices", type=existing_file, metavar="BOOK.yaml",
@@ -75,29 +76,29 @@ def report(
         _refuse_stray_options(context)
         return
     period = parse_period(month=month, since=since, until=until, tz=tz)
+    kind = kind_of(context, format_, output, as_json=as_json)
+    check_together(context, kind)
+    if pipeline is not None:
+        check_pipeline(store, pipeline)
     if invoice is not None:
         from orchestrator.commands.report_invoice import report_invoice
 
         context.exit(report_invoice(
             store, invoice, period=period, columns=columns, tolerance=tolerance, accounts=accounts, prices=prices,
-            pipeline=pipeline, as_json=as_json, output=output, width=_width(context, output),
+            pipeline=pipeline, as_json=kind == "json", output=output, width=_width(context, output),
         ))
     if reprice is not None:
         from orchestrator.commands.report_reprice import repriced_text
 
-        _put(repriced_text(store, reprice, period, pipeline, as_json=as_json).encode(), output)
+        _put(repriced_text(store, reprice, period, pipeline, as_json=kind == "json").encode(), output)
         return
-    kind: FileFormat = "json" if as_json else format_
-    if kind == "xlsx" and output is None:
-        raise click.UsageError("a workbook is no text: add -o FILE.xlsx")
-    if currency is not None and (kind != "table" or prices is None):
-        raise click.UsageError("--currency needs --prices BOOK.yaml, which holds the rates, and is said in the table")
     by_columns = tuple(name for part in by.split(",") if (name := part.strip()))
     query = ReportQuery(pipeline=pipeline, by=by_columns, period=period, error_price=error_price)
     made, breakdown = _reported(store, query, prices)
-    _put(_file(made, breakdown, kind, _width(context, output), focus_version), output)
-    if currency is not None and prices is not None:
-        _put_converted(breakdown, currency, prices)
+    end = _converted(breakdown, currency, prices) if currency is not None and prices is not None else ""
+    _put(_file(made, breakdown, kind, _width(context, output), focus_version) + end.encode(), output)
+    if kind in ("csv", "focus"):  # which hold rows alone
+        _say_period(breakdown)
     if kind == "focus":
         _say_left_out(breakdown)
 
@@ -114,6 +115,7 @@ def _reported(store: str, query: ReportQuery, prices: Path | None) -> tuple[Repo
     book = load_book(prices) if prices is not None else None  # before the ledger is read: a typo is told at once
 
     async def read(opened: Store) -> tuple[Report, Breakdown]:
+        await opened.close_hours()
         await opened.count_runs()  # a report reads the runs that are not counted yet one by one
         return await asyncio.to_thread(reported, opened, query)
 
@@ -135,12 +137,14 @@ def _put(content: bytes, output: Path | None) -> None:
         click.echo(f"written to {output}", err=True)
 
 
-def _put_converted(breakdown: Breakdown, currency: str, prices: Path) -> None:
+def _converted(breakdown: Breakdown, currency: str, prices: Path) -> str:
+    from orchestrator.finance.breakdown import incomplete
     from orchestrator.finance.charged import converted
+    from orchestrator.finance.words import at_least
     from orchestrator.price_book import load_book
 
     total = converted(breakdown, currency.upper(), load_book(prices).rates)
-    click.echo(f"\nTotal in {total.currency}, each day at its rate: {total}")
+    return f"\nTotal in {total.currency}, each day at its rate: {at_least(incomplete(breakdown.charges), str(total))}\n"
 
 
 def _say_left_out(breakdown: Breakdown) -> None:
@@ -150,10 +154,17 @@ def _say_left_out(breakdown: Breakdown) -> None:
         click.echo(f"note: {words}", err=True)
 
 
+def _say_period(breakdown: Breakdown) -> None:
+    from orchestrator.finance.closing.reported import notes
+
+    for words in notes(breakdown):
+        click.echo(f"note: {words}", err=True)
+
+
 def _refuse_stray_options(context: click.Context) -> None:
     """`report --store X close M` would close in another store than X: options go behind the subcommand."""
     for name in context.params:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if given(context, name):
             raise click.UsageError(f"write the options after {context.invoked_subcommand!r}, which has its own")
 
 

@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
 @click.command("close", short_help="Freeze the figures of a month that is over.")
 @click.argument("month", metavar="MONTH", required=False)
-@click.option("--list", "listed", is_flag=True, help="Show the months that are closed.")
+@click.option("--list", "listed", is_flag=True, help="Show the months that are closed; `booked since` counts "
+              "what was recorded of a month's runs after it, and is not restated yet.")
 @click.option("--again", is_flag=True, help="Write the file of a month that is closed already; nothing is changed.")
+@click.option("--yes", is_flag=True, help="Close a month without runs, or a ledger whose chains verify finds broken.")
 @click.option("--out", type=any_path, default=Path(), help="The folder of the close file.  [default: here]")
 @click.option("--tz", default="UTC", show_default=True, help="The time zone of the month; one for all closes.")
 @store_option
 @json_option
-def close(month: str | None, listed: bool, again: bool, out: Path, tz: str, store: str, as_json: bool) -> None:
+def close(
+    month: str | None, listed: bool, again: bool, yes: bool, out: Path, tz: str, store: str, as_json: bool
+) -> None:
     """Freeze the figures of a month, in the ledger and in a close file for the auditors.
 
-    From then on the month is reported as it was closed, byte for byte. What is learned of it later appears in the open
-    month, as a restatement. Months are closed in order, once; the file's hash and its heads of the chains let `verify
-    --close` tell whether the ledger was rewritten since: keep it where the ledger's administrator can't write.
+    The chains of the whole ledger are verified first: a close can't be undone. From then on the month is reported as it
+    was closed, byte for byte. What is learned of it later appears in the open month, as a restatement. Months are
+    closed in order, once; the file's hash and its heads of the chains let `verify --close` tell whether the ledger was
+    rewritten since: keep it where the ledger's administrator can't write.
 
     \b
     Examples:
@@ -51,7 +56,7 @@ def close(month: str | None, listed: bool, again: bool, out: Path, tz: str, stor
     if again:
         closed = _of(with_store(store, _listed), month)
     else:
-        closed = with_store(store, lambda opened: close_month(opened, wanted, tz=tz))
+        closed = with_store(store, lambda opened: close_month(opened, wanted, tz=tz, anyway=yes))
     path.write_text(as_file(closed), encoding="utf-8")
     if as_json:
         print_json({**_row(closed), "file": path})

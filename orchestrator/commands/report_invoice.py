@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from orchestrator.finance.period import Period
     from orchestrator.store.engine import Store
 
-_PART = re.compile(r"^(\d+(?:\.\d+)?)(%?)$")
+_PART = re.compile(r"^(?:(total)=)?(\d+(?:\.\d+)?)(%?)$")
 
 
 class ToleranceType(click.ParamType[Any]):
-    """`0.01`, `0.5%`, or both: `0.01,0.5%`."""
+    """`0.01`, `0.5%`, or both: `0.01,0.5%`; with `total=1%` also what the sum may differ by, else that is the
+    percentage given, or 0.5%."""
 
     name = "tolerance"
 
@@ -31,10 +32,19 @@ class ToleranceType(click.ParamType[Any]):
         if isinstance(value, Tolerance):
             return value
         found = [_PART.match(part.strip()) for part in str(value).split(",")]
-        given = {"percent" if one[2] else "amount": Decimal(one[1]) for one in found if one}
-        if None in found or len(given) < len(found):
-            self.fail(f"{value!r} is no tolerance: write an amount, a percentage, or both, like 0.01,0.5%", param, ctx)
-        return Tolerance(amount=given.get("amount", Decimal(0)), percent=given.get("percent", Decimal(0)))
+        given = {one[1] or ("percent" if one[3] else "amount"): Decimal(one[2]) for one in found if one}
+        if None in found or len(given) < len(found) or any(one and one[1] and not one[3] for one in found):
+            self.fail(
+                f"{value!r} is no tolerance: write an amount, a percentage, or both, like 0.01,0.5%,total=0.5%",
+                param, ctx,
+            )
+        if given.keys() <= {"total"}:
+            return Tolerance(**given)
+        percent = given.get("percent", Decimal(0))
+        return Tolerance(
+            amount=given.get("amount", Decimal(0)), percent=percent,
+            total=given.get("total", percent or Tolerance().total),
+        )
 
 
 def invoice_options(command: Command) -> Command:
@@ -42,8 +52,9 @@ def invoice_options(command: Command) -> Command:
     for option in (
         click.option("--account", "accounts", multiple=True, metavar="ID",
                      help="A project, workspace or key of the --invoice that is this ledger's (may be repeated)."),
-        click.option("--tolerance", type=ToleranceType(), default="0.01", show_default=True, metavar="0.01,0.5%",
-                     help="Of --invoice: what a day and model may differ by: an amount, a percentage, or both."),
+        click.option("--tolerance", type=ToleranceType(), default="0.01,0.5%,total=0.5%", show_default=True,
+                     metavar="0.01,0.5%,total=0.5%",
+                     help="Of --invoice: what a day and model may differ by, and the total: amount or %, the larger."),
         click.option("--columns", metavar="A=B,… or MAP.yaml",
                      help="Which column of the --invoice holds what: date=Day,model=SKU,cost=Amount,currency=USD."),
         click.option("--invoice", type=existing_file,
@@ -92,5 +103,6 @@ def _json(found: Reconciled) -> str:
 
     from orchestrator.finance.plain import encode
 
-    body = {"kind": "invoice", "format": 1, "ok": found.ok, "invoiced": found.invoiced, "recorded": found.recorded}
+    body = {"kind": "invoice", "format": 1, "ok": found.ok, "invoiced": found.invoiced, "recorded": found.recorded,
+            "difference": found.difference, "total_within": found.total_within}
     return json.dumps(encode({**body, **encode(found)}), indent=2, ensure_ascii=False) + "\n"

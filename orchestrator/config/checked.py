@@ -18,13 +18,17 @@ NOT_SHOWN = frozenset({"api_key", "litellm_params", "extra_body", "endpoints"})
 """Keys whose values may hold a secret: named in an error, never quoted."""
 
 _SHOWN_VALUE = 80
+_HOLDS: Mapping[type, str] = {str: "plain text", list: "a list"}
 
 
 def validated(model: type[M], document: Document) -> M:
     """`document` as a `model`. Raises one ConfigError that lists every fault."""
     if not isinstance(document.data, dict):
-        kind = type(document.data).__name__
-        raise ConfigError(f"the file is a {kind}, where a map of keys is needed", file=str(document.path), line=1)
+        kind = "empty" if document.data is None else _HOLDS.get(type(document.data), "a single value")
+        raise ConfigError(
+            f"the file is {kind}, where a map of keys is needed: YAML with lines like `key: value`",
+            file=str(document.path), line=1,
+        )
     try:
         return model.model_validate(document.data)
     except Invalid as error:

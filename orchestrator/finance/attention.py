@@ -13,14 +13,17 @@ from orchestrator.records import Money
 if TYPE_CHECKING:
     from orchestrator.finance.breakdown import Charge, Idle
 
-URGENT: frozenset[str] = frozenset({"unpriced", "unsettled", "unbounded", "lapsed", "overrun"})
+PERIOD: frozenset[str] = frozenset({"closed", "not_closed"})
+"""Of the whole period: is it a closed month, as it was closed."""
+URGENT: frozenset[str] = frozenset({"unpriced", "unsettled", "unbounded", "lapsed", "overrun", "refused"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something to look at. `kind` is one of unpriced, unsettled, unbounded, estimated, in_flight, maturing, degraded,
-    not_estimated, restated, lapsed, overrun, idle, late. `urgent`: a figure of the report is incomplete, or a limit
-    was passed. `amounts` are what it is about in money, one per currency: a bound, an inferred cost, an overrun."""
+    not_estimated, restated, lapsed, overrun, refused, idle, late, closed, not_closed. `urgent`: a figure of the report
+    is incomplete, or a limit was passed or reached. `amounts` are what it is about in money, one per currency: a bound,
+    an inferred cost, an overrun."""
 
     kind: str
     urgent: bool
@@ -38,11 +41,22 @@ class Overrun:
     over: Money
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A budget that refused calls: its scope, its limit in words, and how many times the ledger tells of it."""
+
+    scope: str
+    limit: str
+    times: int
+
+
 def findings(
-    report: Report, charges: Sequence[Charge], overruns: Sequence[Overrun] = (), idle: Sequence[Idle] = ()
+    report: Report, charges: Sequence[Charge], overruns: Sequence[Overrun] = (), idle: Sequence[Idle] = (),
+    refusals: Sequence[Refusal] = (),
 ) -> tuple[Finding, ...]:
     """The urgent ones first."""
-    found = [*_of_calls(charges), *_of_budgets(overruns), *_of_gpus(charges, idle), *_of_report(report)]
+    budgets = [*_of_budgets(overruns), *_of_refusals(refusals)]
+    found = [*_of_calls(charges), *budgets, *_of_gpus(charges, idle), *_of_report(report)]
     return tuple(sorted(found, key=lambda one: not one.urgent))
 
 
@@ -68,11 +82,14 @@ def _of_calls(charges: Sequence[Charge]) -> Iterator[Finding]:
 
 def _of_gpus(charges: Sequence[Charge], idle: Sequence[Idle]) -> Iterator[Finding]:
     """A rented GPU costs its hours, busy or not: the bill beside the use that was made of it."""
-    shared = [(c.model, c.allocated, c.cost) for c in charges if c.allocated is not None and c.cost is not None]
+    shared = [
+        (c.model, c.allocated, c.cost) for c in charges
+        if c.allocated is not None and (c.pending < c.calls or not c.calls)  # some hour of theirs has closed
+    ]
     for model in sorted({name for name, _, _ in shared} | {one.model for one in idle}):
         without = [one.cost for one in idle if one.model == model]
         bill = _per_currency(iter([*without, *(share for name, share, _ in shared if name == model)]))
-        used = _per_currency(cost for name, _, cost in shared if name == model)
+        used = _per_currency(cost for name, _, cost in shared if name == model and cost is not None)
         spare = _per_currency(iter(without))
         yield _finding("idle", model, len(without), f"the GPUs of {model} were billed {_said(bill)}; by their use, at "
                        f"full load, {_said(used) if used else 'nothing'}; {_said(spare) if spare else 'nothing'} fell "
@@ -101,6 +118,13 @@ def _of_budgets(overruns: Sequence[Overrun]) -> Iterator[Finding]:
     for one in overruns:
         words = f"budget {one.scope}: the provider billed {_said((one.over,))} above it"
         yield _finding("overrun", one.scope, 1, words, (one.over,))
+
+
+def _of_refusals(refusals: Sequence[Refusal]) -> Iterator[Finding]:
+    for one in refusals:
+        words = (f"budget {one.scope} ({one.limit}) was spent and refused calls ({counted(one.times, 'event')}): tasks "
+                 "were handed off or failed for it. See budget show")
+        yield _finding("refused", one.scope, one.times, words)
 
 
 def _of_report(report: Report) -> Iterator[Finding]:

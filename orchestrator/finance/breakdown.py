@@ -24,9 +24,9 @@ class Charge:
     """Calls of one UTC day that are alike in all of these. `role` is calibration for all that calibrations asked.
 
     `tokens` by class, without zeros. `cost` None: unknown. `costs` by token class, which sum to `cost`; None where it
-    was not priced by class. `allocated` is the share of the GPU's bill, of a local model with `gpu_hour`. `bound` is
-    what the calls without an answer can have cost at most. `late` calls were settled after the GPU's hour was closed,
-    and bear nothing of its bill.
+    was not priced by class. `allocated` is the share of the GPU's bill, of a local model with `gpu_hour`: that of
+    `pending` calls, whose hours have not closed, is their usage cost. `bound` is what the calls without an answer can
+    have cost at most. `late` calls were settled after the GPU's hour was closed, and bear nothing of its bill.
     """
 
     day: date
@@ -58,6 +58,7 @@ class Charge:
     in_flight: int
     unbounded: int
     late: int = 0
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,8 @@ class Idle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """Charges alike in `group`, of one currency (None: no call of them has a price or a bound).
+    """Charges alike in `group`, of one currency (None: no call of them has a price or a bound). Calls of unknown cost
+    stand with those of known cost where these are of one currency.
 
     `cost` is their part of the report's total, `apart` what baseline and calibration cost; None is unknown. `by_class`
     is both by token class, `unclassed` the rest, whose price is not by token. `provenance` counts calls.
@@ -92,6 +94,11 @@ class Sum:
     unpriced: int
     unsettled: int
     in_flight: int
+
+    @property
+    def at_least(self) -> bool:
+        """Is the cost of some calls unknown, so that there is more to `cost` and `apart` than they say."""
+        return self.unpriced + self.unsettled > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +153,15 @@ def sums(charges: Sequence[Charge], keys: Sequence[str]) -> tuple[Sum, ...]:
     alike: dict[tuple[str, ...], list[Charge]] = {}
     for one in charges:
         alike.setdefault((*(str(getattr(one, key)) for key in keys), one.currency or ""), []).append(one)
+    for place in [place for place in alike if not place[-1]]:
+        known = [other for other in alike if other[:-1] == place[:-1] and other[-1]]
+        if len(known) == 1:
+            alike[known[0]] += alike.pop(place)
     return tuple(_sum(dict(zip(keys, place, strict=False)), alike[place]) for place in sorted(alike))
 
 
 def _sum(group: Mapping[str, str], charges: Sequence[Charge]) -> Sum:
-    code = charges[0].currency
+    code = next((c.currency for c in charges if c.currency), None)
     own, apart = [c for c in charges if c.role not in APART], [c for c in charges if c.role in APART]
     classed = [c.costs for c in charges if c.costs is not None]
     provenance: dict[str, int] = {}
@@ -168,6 +179,19 @@ def _sum(group: Mapping[str, str], charges: Sequence[Charge]) -> Sum:
         provenance=dict(sorted(provenance.items())), unpriced=sum(c.unpriced for c in charges),
         unsettled=sum(c.unsettled for c in charges), in_flight=sum(c.in_flight for c in charges),
     )
+
+
+def charged_to(one: Charge, key: str) -> str:
+    """The group of a report that a charge belongs to, by one of its keys: a field of the charge, or a tag."""
+    return str(getattr(one, key)) if key in _FIELDS else str(one.tags.get(key, ""))
+
+
+_FIELDS = ("pipeline", "version", "owner", "cost_center", "mode", "tenant")
+
+
+def incomplete(charges: Iterable[Charge]) -> bool:
+    """Is the cost of some of these calls unknown, baseline and calibration aside."""
+    return any(one.unpriced + one.unsettled for one in charges if one.role not in APART)
 
 
 def total(charges: Iterable[Charge], of: Callable[[Charge], Money | None]) -> Money | None:

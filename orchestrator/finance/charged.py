@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -10,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from orchestrator.config.budget import SPANS, Who, bucket
 from orchestrator.config.prices import PriceBook, Rate
 from orchestrator.finance.allocation import IdleLine, idle_lines
-from orchestrator.finance.attention import Overrun, findings
+from orchestrator.finance.attention import Overrun, Refusal, findings
 from orchestrator.finance.breakdown import (
     APART,
     BY_COST_CENTER,
@@ -36,10 +38,12 @@ from orchestrator.finance.run_days import count_days
 from orchestrator.finance.scope import Scope
 from orchestrator.records import TOKEN_CLASSES, Money
 from orchestrator.store.statements import CHUNK, table
-from orchestrator.store.tables import Budget, Price
+from orchestrator.store.tables import Budget, Event, Price
 
 _EPOCH = date(1970, 1, 1)
-_budget, _price = table(Budget), table(Price)
+_budget, _event, _price = table(Budget), table(Event), table(Price)
+_SCOPE = re.compile(r"^budget '([^']+)': (limit [^,]+)")
+"""How the ledger's event of a refusal begins."""
 
 
 def build_breakdown(store: Readable, report: Report) -> Breakdown:
@@ -52,11 +56,11 @@ def build_breakdown(store: Readable, report: Report) -> Breakdown:
         idle = _idle(idle_lines(connection, query.period)) if query.pipeline is None else ()
         versions = {c.price_version for c in charges if c.price_version} | {one.price_version for one in idle}
         prices = _prices(connection, sorted(versions))
-        overruns = _overruns(connection, query)
+        overruns, refusals = _overruns(connection, query), _refusals(connection, query)
     return Breakdown(
         by_model=sums(charges, BY_MODEL), by_day=sums(charges, BY_DAY), by_cost_center=sums(charges, BY_COST_CENTER),
         by_step=sums(charges, BY_STEP), runs=runs,
-        attention=findings(report, charges, overruns, idle), prices=prices, idle=idle,
+        attention=findings(report, charges, overruns, idle, refusals), prices=prices, idle=idle,
         charges=charges,
     )
 
@@ -75,7 +79,8 @@ def with_accounts(breakdown: Breakdown, book: PriceBook) -> Breakdown:
 
 
 def converted(breakdown: Breakdown, currency: str, rates: Sequence[Rate]) -> Money:
-    """The report's total in one currency, baseline and calibration left out. Raises InputError without a rate."""
+    """The report's total in one currency, baseline and calibration left out: at least so much where
+    `breakdown.incomplete(charges)`. Raises InputError without a rate."""
     return convert((
         DaySum(day=one.day, currency=one.cost.currency, nano=one.cost.nano)
         for one in breakdown.charges if one.cost is not None and one.role not in APART
@@ -114,7 +119,7 @@ def _charge(day: date, role: str, lines: Sequence[CallLine]) -> Charge:
         bound=Money(nano=sum(line.bound for line in lines), currency=code) if bounded else None,
         unpriced=sum(line.unpriced for line in lines), unsettled=sum(line.unsettled for line in lines),
         in_flight=sum(line.in_flight for line in lines), unbounded=sum(line.unbounded for line in lines),
-        late=sum(line.late for line in lines),
+        late=sum(line.late for line in lines), pending=sum(line.pending for line in lines),
     )
 
 
@@ -147,19 +152,39 @@ def _overruns(connection: Connection, query: ReportQuery) -> list[Overrun]:
 
 
 def _is_in(scope: str, query: ReportQuery) -> bool:
-    """Scopes are SPAN:WHOSE:BUCKET; a budget in total has no bucket, and is in every period."""
-    span, _, rest = scope.partition(":")
-    whose, _, name = rest.rpartition(":")
-    if span == "task" or (query.pipeline is not None and query.pipeline not in (whose or rest)):
+    """Scopes are SPAN:WHO:BUCKET; a budget in total has no bucket, and is in every period."""
+    span, who, *rest = scope.split(":")
+    if span not in SPANS or (query.pipeline is not None and not _is_of(who, query.pipeline)):
         return False
-    if span not in _SPAN_ENDS:
+    if span == "total":
         return True
-    start = datetime.fromisoformat(f"{name}-01" if span == "month" else name).replace(tzinfo=UTC)
-    since, until = query.period.since, query.period.until
-    return (since is None or start + _SPAN_ENDS[span] > since) and (until is None or start < until)
+    start = datetime.fromisoformat(f"{rest[-1]}-01" if span == "month" else rest[-1]).replace(tzinfo=UTC)
+    found = bucket(span, start.timestamp())
+    since, until = query.period.since_at, query.period.until_at
+    return (since is None or found.until is None or found.until > since) and (until is None or found.since < until)
 
 
-_SPAN_ENDS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=28)}
+def _is_of(who: str, pipeline: str) -> bool:
+    """Is it a budget of this pipeline alone: of its file, of one of its tenants there, or set in the store."""
+    return who in (pipeline, Who("pipeline", pipeline).key) or who.startswith(f"{pipeline}/tenant=")
+
+
+def _refusals(connection: Connection, query: ReportQuery) -> list[Refusal]:
+    """Budgets that refused calls in the period. One event tells of each budget and bucket of time."""
+    c, period = _event.c, query.period
+    rows = select(c.pipeline, c.detail).where(c.kind == "budget_refused").order_by(c.at, c.event_id)
+    if query.pipeline is not None:
+        rows = rows.where(c.pipeline == query.pipeline)
+    if period.since_at is not None:
+        rows = rows.where(c.at >= period.since_at)
+    if period.until_at is not None:
+        rows = rows.where(c.at < period.until_at)
+    found: dict[tuple[str, str], int] = {}
+    for pipeline, detail in connection.execute(rows):
+        told = _SCOPE.match(detail)
+        place = (told[1], told[2]) if told else (f"of {pipeline}", detail)
+        found[place] = found.get(place, 0) + 1
+    return [Refusal(scope=scope, limit=limit, times=times) for (scope, limit), times in found.items()]
 
 
 def _idle(lines: Sequence[IdleLine]) -> tuple[Idle, ...]:

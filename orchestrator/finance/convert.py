@@ -52,12 +52,17 @@ def in_currency(nano: int, currency: str, to: str, day: date, rates: Sequence[Ra
     the other way round is divided by. Rates are not chained. Raises InputError where there is none."""
     if currency == to or nano == 0:
         return nano
+    rate = rate_of(currency, to, day, rates)
+    top, bottom = rate.rate.as_integer_ratio()
+    return half_even(nano * top, bottom) if rate.from_ == currency else half_even(nano * bottom, top)
+
+
+def rate_of(currency: str, to: str, day: date, rates: Sequence[Rate]) -> Rate:
+    """The rate that `in_currency` takes on `day`: it may be pinned the other way round. Raises InputError."""
     found = [r for r in rates if {r.from_, r.to} == {currency, to} and r.valid_from <= day]
     if not found:
         raise InputError(
             f"there is no rate from {currency} to {to} for {day}",
             hint=f"add it to the price book's `rates:`, from {currency}, to {to}, valid from {day} or earlier",
         )
-    rate = max(found, key=lambda r: r.valid_from)
-    top, bottom = rate.rate.as_integer_ratio()
-    return half_even(nano * top, bottom) if rate.from_ == currency else half_even(nano * bottom, top)
+    return max(found, key=lambda r: r.valid_from)

@@ -42,14 +42,16 @@ def history(
         {"source": one.known.source, "by": one.by, "success": one.known.success, "at": iso(one.known.at),
          "run_id": one.run_id, "reason": one.reason, "counts": one.known is counting, "why": _why(one.known, counting),
          "seal": seals.of("outcome" if one.by == "outcome" else "feedback", one.row)}
-        for one in sorted(known, key=lambda one: one.known.at)
+        for one in sorted(known, key=lambda one: (one.known.at, one.by != "outcome", one.row))
     ]
 
 
 def _of_run(connection: Connection, ended: dict[str, Any], *, own: bool) -> list[_Said]:
     run_id = ended["run_id"]
     first = Known(ended["success"], ended["success_source"], ended["ended_at"], own)
-    wanted = select(feedback).where(feedback.c.run_id == run_id).order_by(feedback.c.at, feedback.c.feedback_id)
+    wanted = select(feedback).where(feedback.c.run_id == run_id).order_by(  # of two at one moment as reports do
+        feedback.c.at.desc(), feedback.c.feedback_id.desc()
+    )
     later = [
         _Said(Known(row.success, said(row.source), row.at, own), row.source, run_id, row.reason or None,
               row.feedback_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 
@@ -21,7 +22,7 @@ def text_of(found: dict[str, Any]) -> str:
               for c in found["spot_checks"]]
     if found["history"]:
         lines += ["", "what is known of its success, in order", *_history(found)]
-    return "\n".join([*lines, "", *_ending(found["outcome"])]) + "\n"
+    return "\n".join([*lines, "", *_ending(found["outcome"], found["calls"])]) + "\n"
 
 
 def _step(one: dict[str, Any]) -> Iterator[str]:
@@ -90,14 +91,31 @@ def _history(found: dict[str, Any]) -> Iterator[str]:
             yield f"      {_place({**one, 'close': None})}"
 
 
-def _ending(found: dict[str, Any] | None) -> list[str]:
+def _ending(found: dict[str, Any] | None, calls: Sequence[dict[str, Any]]) -> list[str]:
     if found is None:
         return ["outcome: none yet"]
     by = f" ({found['success_source']})" if found["success"] is not None else ""
     saved = f", saved {found['saved']}" if found["saved"] else ""
-    cost = found["cost"] or "unknown"
-    said = f"outcome: {found['status']}, success {_truth(found['success'])}{by}, cost {cost}{saved}"
+    said = f"outcome: {found['status']}, success {_truth(found['success'])}{by}, {_costs(found, calls)}{saved}"
     return [said, f"  ended {found['ended_at']}; {_place(found)}"]
+
+
+def _costs(found: dict[str, Any], calls: Sequence[dict[str, Any]]) -> str:
+    """What the outcome says is of its end; calls that were settled later, as spot checks are, come on top."""
+    later = [
+        one for one in calls
+        if one["role"] == "spot_check" or (one["ended_at"] is not None and one["ended_at"] > found["ended_at"])
+    ]
+    if not later:
+        return f"cost {found['cost'] or 'unknown'}"
+    costs = [found["cost"], *(one["cost"] for one in later)]
+    known = [str(cost).split(" ") for cost in costs if cost is not None]
+    if len(known) < len(costs) or len({currency for _, currency in known}) > 1:
+        every = "unknown, or of several currencies"
+    else:
+        every = f"{sum(Decimal(amount) for amount, _ in known):f} {known[0][1]}"
+    what = "checks" if all(one["role"] == "spot_check" for one in later) else "calls"
+    return f"cost when it ended {found['cost'] or 'unknown'}; with later {what} {every}"
 
 
 def _verdict(value: bool | None) -> str:

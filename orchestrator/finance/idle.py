@@ -50,12 +50,10 @@ def beyond_usage(
     lines = list(lines)
     found: dict[tuple[Group, str], list[int]] = {}
     for line in lines:
-        if line.price_version in models and line.currency and counts(line) and line.cost is not None:
+        if line.allocated is not None and line.currency and counts(line):
             sums = found.setdefault((group_of(line), line.currency), [0, 0])
-            if line.allocated is None:
-                sums[1] += line.calls
-            else:
-                sums[0] += line.allocated - line.cost
+            sums[0] += line.allocated - (line.cost or 0)  # no cost: the calls went on under another configuration
+            sums[1] += line.pending
     spread = _spread(connection, period, models, lines if pipeline is None else None)
     for line in lines:
         if counts(line) and (share := spread.get(_place(line))):

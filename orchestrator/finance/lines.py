@@ -31,8 +31,9 @@ class CallLine:
     `at` is the start of the hour or day (UTC epoch seconds; 0 for the period). `model` answered. Money is in
     billionths of `currency`: `costs` by token class sum to `cost`, None where some cost is not known by class; `cost`
     None: none of them has one, `priced` have. `bound` is what `unsettled` calls can have cost at most, save the
-    `unbounded` among them. `unpriced` calls used tokens and have no price. `allocated`: their share of the GPU's
-    bill of closed hours that start in the period, where the model has one; `late` calls, settled after that, bear none.
+    `unbounded` among them. `unpriced` calls used tokens and have no price. `allocated`: their share of the
+    GPU's bill of closed hours that start in the period, where the model has one, and the usage cost of the `pending`
+    ones, whose hours have not closed; `late` calls, settled after their hour had closed, bear none.
     """
 
     at: float
@@ -66,6 +67,7 @@ class CallLine:
     allocated: int | None = None
     priced: int = 0
     late: int = 0
+    pending: int = 0
 
 
 def read_call_lines(
@@ -74,9 +76,10 @@ def read_call_lines(
     """The calls that ended in the period (that started in it, where they have not ended), in order of time."""
     configs = _configs(connection, pipeline)
     found = _whole_hours(connection, hours_of(period), grain)
-    for (hour, key), amounts in _row_by_row(connection, period).items():
+    cut = _row_by_row(connection, period)
+    for (hour, key), amounts in cut.items():
         lines.add(found, (_start(hour, grain), key), amounts)
-    shares = _shares(connection, period, grain)
+    shares = _shares(connection, period, cut, grain)
     for place in shares:  # the calls of an hour that the period's end cuts may all lie outside, its bill does not
         found.setdefault(place, [0] * len(AMOUNTS))
     called = [
@@ -86,12 +89,11 @@ def read_call_lines(
     return sorted(called, key=_order)
 
 
-def _shares(connection: Connection, period: Period, grain: Grain) -> dict[Place, Share]:
+def _shares(connection: Connection, period: Period, cut: Lines, grain: Grain) -> dict[Place, Share]:
     merged: dict[Place, Share] = {}
-    for (hour, key), share in read_shares(connection, period).items():
+    for (hour, key), share in read_shares(connection, period, cut).items():
         place = _start(hour, grain), key
-        there = merged.get(place, Share(0, 0))
-        merged[place] = Share(there.nano + share.nano, there.late + share.late)
+        merged[place] = merged.get(place, Share(0)) + share
     return merged
 
 
@@ -150,6 +152,7 @@ def _call_line(
         unsettled=sums["calls"] if key.state == "unsettled" else 0,
         in_flight=sums["calls"] if key.state == "intent" else 0, unbounded=sums["unbounded"],
         allocated=None if share is None else share.nano, late=0 if share is None else share.late,
+        pending=0 if share is None else share.pending,
     )
 
 

@@ -18,6 +18,11 @@ def amount(value: Decimal | None) -> str:
     return f"{value.quantize(Decimal(1).scaleb(value.adjusted() - 3), ROUND_HALF_EVEN):f}"
 
 
+def at_least(incomplete: bool, said: str) -> str:
+    """A sum in words, where a part of it may be unknown."""
+    return f"at least {said}" if incomplete and said != "unknown" else said
+
+
 def counted(n: int, noun: str) -> str:
     """`1 call`, `2,000 calls`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -9,14 +9,18 @@ import io
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from orchestrator.finance.breakdown import Breakdown, Sum
+from orchestrator.finance.attention import PERIOD
+from orchestrator.finance.breakdown import Breakdown, Sum, charged_to
+from orchestrator.finance.breakdown import incomplete as incomplete_charges
 from orchestrator.finance.export.flat import render_csv
 from orchestrator.finance.export.frozen import from_json, report_json, to_json
 from orchestrator.finance.records import Line, Report, Spend
 from orchestrator.finance.words import (
     SOURCE_WORDS,
     amount,
+    at_least,
     definition,
+    incomplete,
     interval,
     remarks,
     share,
@@ -54,14 +58,18 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
     urgent = [f"{one.words}." for one in attention if one.urgent] if breakdown is not None else warnings(report)
     for warning in urgent:
         console.print(f"! {warning}")
+    for one in attention:
+        if one.kind in PERIOD:
+            console.print(f"* {one.words}.")
     console.print("\nA run is a success where")
-    for one in report.definitions:
-        console.print(f"  {definition(one)}")
+    for said in report.definitions:
+        console.print(f"  {definition(said)}")
     if not report.lines:
         console.print("\nNo runs and no calls in this period.")
+        _print_restated(console, report)
         return text.getvalue()
     console.print()
-    for table in (_by_source(report), _unit_costs(report), _by_role(report)):
+    for table in (_by_source(report), _unit_costs(report), _by_role(report, breakdown)):
         console.print(table)
     if breakdown is not None and breakdown.by_model:
         console.print(_by_model(breakdown.by_model))
@@ -69,9 +77,13 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
     for line in report.lines:
         for remark in remarks(line, _name(line), level):
             console.print(f"- {remark}")
+    _print_restated(console, report)
+    return text.getvalue()
+
+
+def _print_restated(console: Any, report: Report) -> None:
     for month in report.restatements:
         console.print(f"- {month.words}.")
-    return text.getvalue()
 
 
 def _name(line: Line) -> str:
@@ -105,28 +117,49 @@ def _by_source(report: Report) -> Any:
 
 def _unit_costs(report: Report) -> Any:
     level = f"{report.query.confidence:.0%} long run"
+    priced = any(spend.with_errors for _, spend in _spends(report))
     table = _table(
-        "Cost per successful outcome", report, "runs", "cost", "per success", level, "per 1,000", "escalated"
+        "Cost per successful outcome", report, "runs", "cost", "per success", level, "per 1,000",
+        *(["errors priced"] if priced else []), "escalated",
     )
     for line, spend in _spends(report):
         unit = spend.per_success
         table.add_row(
-            _name(line), f"{line.runs:,}", f"{amount(spend.total.amount if spend.total else None)} {spend.currency}",
-            unit_cost(unit), interval(unit), amount(unit.per_thousand), share(line.escalation_rate),
+            _name(line), f"{line.runs:,}",
+            f"{at_least(incomplete(line), amount(spend.total.amount if spend.total else None))} {spend.currency}",
+            unit_cost(unit), interval(unit), f"{unit.qualifier} {amount(unit.per_thousand)}".strip(),
+            *([unit_cost(spend.with_errors.per_success) if spend.with_errors else "-"] if priced else []),
+            share(line.escalation_rate),
         )
     return table
 
 
-def _by_role(report: Report) -> Any:
-    roles = sorted({role for _, spend in _spends(report) for role in spend.by_role})
+def _by_role(report: Report, breakdown: Breakdown | None) -> Any:
+    unknown = _unknown_roles(report, breakdown)
+    roles = sorted({role for _, spend in _spends(report) for role in spend.by_role} | {role for _, role in unknown})
     table = _table("Cost by role", report, "currency", *roles, "wasted on failures", "saved by cache", "cache hits")
     for line, spend in _spends(report):
-        cells = [amount(spend.by_role[role].amount) if role in spend.by_role else "-" for role in roles]
+        cells = [_of_role(spend, role, (_name(line), role) in unknown) for role in roles]
         table.add_row(
-            _name(line), spend.currency, *cells, amount(spend.waste.amount), amount(spend.saved.amount),
+            _name(line), spend.currency, *cells, at_least(incomplete(line), amount(spend.waste.amount)),
+            amount(spend.saved.amount),
             f"{line.cache_hits:,}",
         )
     return table
+
+
+def _of_role(spend: Spend, role: str, unknown: bool) -> str:
+    if role in spend.by_role:
+        return at_least(unknown, amount(spend.by_role[role].amount))
+    return "unknown" if unknown else "-"
+
+
+def _unknown_roles(report: Report, breakdown: Breakdown | None) -> set[tuple[str, str]]:
+    """Lines and roles of which the cost of some calls is unknown."""
+    return {
+        (", ".join(charged_to(one, key) or "(none)" for key in report.query.by), one.role)
+        for one in (breakdown.charges if breakdown is not None else ()) if incomplete_charges((one,))
+    }
 
 
 def _by_model(sums: tuple[Sum, ...]) -> Any:
@@ -140,7 +173,8 @@ def _by_model(sums: tuple[Sum, ...]) -> Any:
         table.add_column(column, justify="right", overflow="fold")
     for one in sums:
         out = sum(n for name, n in one.tokens.items() if name.startswith(("output", "reasoning")))
-        cost = f"{amount(one.cost.amount if one.cost else None)} {one.currency or ''}".strip()
+        cost = f"{at_least(one.at_least, amount(one.cost.amount if one.cost else None))} {one.currency or ''}".strip()
+        cost = "-" if one.cost is None and one.apart else cost
         table.add_row(one.group["model"], f"{one.calls:,}", f"{sum(one.tokens.values()) - out:,}", f"{out:,}", cost,
                       amount(one.apart.amount) if one.apart else "-", f"{one.unpriced:,}")
     return table

@@ -6,7 +6,8 @@ For `report --reprice BOOK.yaml`:
     render_repriced(repriced) -> str                                   # the table
 
 Money is rounded once a call and token class, so the calls are priced one by one, streamed, and never from summed
-tokens. **Repricing with the book that priced them changes nothing**, to the last billionth.
+tokens. **Repricing with the book that priced them changes nothing**, to the last billionth: a call is looked up by the
+name that it was priced by, and by the model that answered where it has no price or the book does not know the name.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from orchestrator.finance.evidence import run
 from orchestrator.finance.period import Period
 from orchestrator.records import TOKEN_CLASSES, Money, ServiceTier, Usage
 from orchestrator.store.statements import table
-from orchestrator.store.tables import CallRow
+from orchestrator.store.tables import CallRow, Price
 
-_ledger = table(CallRow)
+_ledger, _price = table(CallRow), table(Price)
 _ROWS_AT_ONCE = 10_000
 _PROMPT = TOKEN_CLASSES.index("output")
 _OWN_BILL = frozenset({"provider", "cache"})
@@ -100,6 +101,7 @@ class _Called(NamedTuple):
     asked: str
     answered: str | None
     tier: ServiceTier | None
+    priced_by: str | None
 
 
 Tokens = Sequence[int | None]
@@ -112,7 +114,7 @@ def reprice(connection: Connection, book: PriceBook, *, period: Period, pipeline
     """The calls that ended in the period, by `book`."""
     sums: defaultdict[tuple[str, str, str, str | None], _Sum] = defaultdict(_Sum)
     whole, unsettled = _Sum(), 0
-    look_up = _LookUp(book, _price_aliases(connection))
+    look_up = _LookUp(book, _price_aliases(connection), _priced_models(connection))
     for call, called, tokens in _calls(connection, period, pipeline):
         if call.state != "settled":
             unsettled += 1
@@ -153,8 +155,10 @@ def render_repriced(found: Repriced) -> str:
 class _LookUp:
     """The book's entries, looked up once for each name and each span of time in which no price changes."""
 
-    def __init__(self, book: PriceBook, prices: Mapping[tuple[str, str], str]) -> None:
-        self._book, self._prices = book, prices
+    def __init__(
+        self, book: PriceBook, aliases: Mapping[tuple[str, str, str], str], priced: Mapping[str, str]
+    ) -> None:
+        self._book, self._aliases, self._priced = book, aliases, priced
         self._changes = [moment.timestamp() for moment in book.changes()]
         self._entries: dict[tuple[_Called, int], PriceEntry | None] = {}
         self._ratios: dict[tuple[str, ServiceTier | None, int], Ratios | None] = {}
@@ -162,12 +166,17 @@ class _LookUp:
     def entry(self, called: _Called, at: float) -> PriceEntry | None:
         place = (called, bisect_right(self._changes, at))
         if place not in self._entries:
-            self._entries[place] = self._book.entry_of(
-                asked=called.asked, kind=called.provider, answered=called.answered,
-                price=self._prices.get((called.config_id, f"{called.provider}:{called.asked}")),
-                at=datetime.fromtimestamp(at, UTC),
-            )
+            self._entries[place] = self._entry(called, datetime.fromtimestamp(at, UTC))
         return self._entries[place]
+
+    def _entry(self, called: _Called, at: datetime) -> PriceEntry | None:
+        priced = self._priced.get(called.priced_by or "")
+        if priced is not None and (found := self._book.entry(priced, at)) is not None:
+            return found
+        alias = self._aliases.get((called.config_id, called.provider, called.asked))
+        return self._book.entry_of(
+            asked=called.asked, kind=called.provider, answered=called.answered, price=alias, at=at
+        )
 
     def ratios(self, entry: PriceEntry, tier: ServiceTier | None, prompt: int) -> Ratios | None:
         """The prices of a call whose prompt is so long; None where the entry has none."""
@@ -208,7 +217,7 @@ def _calls(connection: Connection, period: Period, pipeline: str | None) -> Iter
     c = _ledger.c
     wanted = [
         c.pipeline, c.role, c.state, c.provenance, c.cost_nano, c.currency, c.ended_at,
-        run.c.config_id, c.provider, c.model, c.model_answered, c.tier,
+        run.c.config_id, c.provider, c.model, c.model_answered, c.tier, c.price_version,
         *(c[f"{name}_tokens"] for name in TOKEN_CLASSES),
     ]
     rows: Select[Any] = select(*wanted).join(run, run.c.run_id == c.run_id).where(c.ended_at.is_not(None))
@@ -223,14 +232,22 @@ def _calls(connection: Connection, period: Period, pipeline: str | None) -> Iter
         yield _Call._make(row[:first]), _Called._make(row[first:second]), row[second:]
 
 
-def _price_aliases(connection: Connection) -> dict[tuple[str, str], str]:
-    """`price:` of the pipelines' models, by configuration and `use:`."""
+def _priced_models(connection: Connection) -> dict[str, str]:
+    """The names that the stored prices have in the book they came from, by version."""
+    return {row.version: row.model for row in connection.execute(select(_price.c.version, _price.c.model))}
+
+
+def _price_aliases(connection: Connection) -> dict[tuple[str, str, str], str]:
+    """`price:` of the pipelines' models, by configuration, provider and model asked: the target of `use:`, or the name
+    of the folder where it is a path."""
     found = {}
     for config_id, body_json in connection.execute(select(config.c.config_id, config.c.body_json)):
         models = (json.loads(body_json).get("pipeline") or {}).get("models") or {}
         for model in models.values():
             if model.get("price"):
-                found[config_id, str(model.get("use"))] = str(model["price"])
+                kind, _, target = str(model.get("use")).partition(":")
+                for asked in (target.rstrip("/").rpartition("/")[2], target):
+                    found[config_id, kind, asked] = str(model["price"])
     return found
 
 

@@ -38,10 +38,17 @@ def sums_of_cells(connection: Connection, scope: Scope, asked: Asked) -> Kinds:
 
 
 def restated(connection: Connection, scope: Scope, asked: Asked, now: Kinds, as_of: float) -> Kinds:
-    """`now` as it was known before `as_of`: only the runs of which something was learned since are read again."""
+    """`now` as it was known before `as_of`: only the runs of which something was learned since are read again, and
+    those served an answer by a run that ended since."""
     learned = select(feedback.c.run_id).where(feedback.c.at >= as_of)
     served = select(run.c.run_id).where(run.c.source_run_id.in_(learned))
-    both = union(learned, served).subquery("since")
+    source = outcome.alias("source")
+    early = (
+        select(run.c.run_id)
+        .join(source, source.c.run_id == run.c.source_run_id).join(outcome, outcome.c.run_id == run.c.run_id)
+        .where(source.c.ended_at >= as_of, ended(outcome.c.ended_at, scope))
+    )
+    both = union(learned, served, early).subquery("since")
     since = select(both.c.run_id)
     then: Kinds = {}
     merge(then, now)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.finance.paired_words import paired_remarks
 from orchestrator.finance.phrases import amount as amount
+from orchestrator.finance.phrases import at_least as at_least
 from orchestrator.finance.phrases import counted as counted
 from orchestrator.finance.phrases import days as days
 from orchestrator.finance.phrases import interval as interval
@@ -33,6 +34,11 @@ METHOD_WORDS: Mapping[str, str] = {
     "square-and-add": "square-and-add of mean cost and success rate",
     "box": "box of two exact intervals, wide: few runs or heavy-tailed costs",
 }
+
+
+def incomplete(line: Line) -> bool:
+    """Is the cost of some of the line's calls unknown, so that its sums are too low."""
+    return line.unpriced_calls + line.unsettled_calls > 0
 
 
 def successes(line: Line) -> str:

@@ -67,10 +67,12 @@ def queue(transaction: Transaction, run_ids: Sequence[str]) -> None:
         count(transaction)
 
 
-def take_out_followers(transaction: Transaction, run_ids: Sequence[str]) -> None:
-    """Outcomes of these runs are about to be written: what is known of runs that were served their answers changes."""
+def take_out_followers(transaction: Transaction, run_ids: Sequence[str]) -> Sequence[str]:
+    """Outcomes of these runs are about to be written: what is known of runs that were served their answers changes.
+    Gives those."""
     followers = transaction.execute(_FOLLOWERS[transaction.dialect], _json(run_ids)).scalars().all()
     _take_out(transaction, followers)
+    return followers
 
 
 def take_out(transaction: Transaction, run_ids: Sequence[str], *, followers: bool = True) -> None:

@@ -82,6 +82,7 @@ _record_event, _leave, _recover = alone(events.record), alone(leases.leave), alo
 _take_spot_checks, _settle_spot_check = alone(feedback.take_spot_checks), alone(feedback.settle_spot_check)
 _take_feedback, _record_baseline = alone(learned.take), alone(baselines.record)
 _count, _close_month = alone(cells.count), alone(closes.record)
+_close_hours, _record_gpu_hours = alone(allocations.close_hours), alone(allocations.record_gpu_hours)
 _set_limits, _remove_limits = alone(budget_limits.set_limits), alone(budget_limits.remove_limits)
 _trip, _claim_notice = alone(lapses.trip), alone(lapses.claim_notice)
 
@@ -93,13 +94,18 @@ ORDER: tuple[Flow, ...] = (
 
 
 def pulse(transaction: Transaction, payloads: Sequence[Any]) -> list[None]:
-    """What each process does for the store when it opens it, and with every renewal of its lease."""
+    """What each process does for the store with every renewal of its lease."""
+    open_up(transaction)
+    allocations.close_hours(transaction)
+    return [None] * len(payloads)
+
+
+def open_up(transaction: Transaction) -> None:
+    """The same as it opens the store: no hours are closed before a pipeline has said what its book has of them."""
     leases.renew(transaction)
     leases.recover(transaction)
     retention.sweep(transaction)
     cells.count(transaction)
-    allocations.close_hours(transaction)
-    return [None] * len(payloads)
 
 
 class Store:
@@ -136,7 +142,7 @@ class Store:
             with connection.begin():
                 self.secret = migrations.secret(connection)
                 first = Transaction(connection=connection, owner_id=self.owner_id, now=now, lease_s=lease_s)
-                pulse(first, [None])
+                open_up(first)
         except BaseException:  # the same
             connection.close()
             raise
@@ -196,6 +202,12 @@ class Store:
             await self._writer.submit(runs.record_config, config)
             self._configs.add(config.config_id)
 
+    async def record_gpu_hours(self, prices: Sequence[PriceRecord]) -> None:
+        """Make known what a price book says of rented GPUs: each of its entries by the GPU hour. Hours without a call
+        are billed by the book that came last."""
+        if prices:
+            await self._write(_record_gpu_hours, prices)
+
     async def claim(self, claims: Sequence[RunClaim]) -> list[Claimed]:
         """Claim a group of tasks in one commit; one answer each, in their order."""
         claimed: list[Claimed] = await self._writer.submit(runs.claim, claims)
@@ -213,10 +225,10 @@ class Store:
     async def settle(self, settlement: CallSettlement, price: PriceRecord | None = None) -> None:
         """Record what came back of a call, and keep its answer. Settling twice changes nothing. `price` is what it
         was priced by: kept once, no later than the call."""
-        writes = [self._writer.submit(calls.settle, settlement)]
+        writes = []
         if price is not None and price.version not in self._prices:
             writes.append(self._writer.submit(runs.record_price, price))
-        await asyncio.gather(*writes)
+        await asyncio.gather(*writes, self._writer.submit(calls.settle, settlement))
         if price is not None:
             self._prices.add(price.version)
 
@@ -383,15 +395,26 @@ class Store:
             total += counted
         return total
 
+    async def close_hours(self) -> int:
+        """Spread the bills of rented GPUs' hours that have ended over their calls; returns how many hours were closed.
+        The writer does a bounded part of this with each renewal of its lease."""
+        total = 0
+        while closed := await self._write(_close_hours):
+            total += closed
+        return total
+
     async def recover(self) -> Recovered:
         """Settle what lapsed owners left. The writer does the same with each renewal of its lease."""
         recovered: Recovered = await self._write(_recover)
         return recovered
 
-    async def close_month(self, month: ClosedMonth, stated: Mapping[str, int]) -> None:
-        """Keep what a month comes to, for good; `stated`: how much of what was booked of earlier ones it states.
-        Raises InputError for a month that can't be closed (any more); then nothing was changed."""
-        await self._write(_close_month, month, stated)
+    async def close_month(
+        self, month: ClosedMonth, stated: Mapping[str, int], by: closes.Known | None = None
+    ) -> None:
+        """Keep what a month comes to, for good; `stated`: how much of what was booked of earlier ones it states; `by`:
+        what was known as it was read. Raises InputError for a month that can't be closed (any more), MonthChanged for
+        one of which more is known by now; then nothing was changed."""
+        await self._write(_close_month, month, stated, by)
 
     async def record_event(self, pipeline: str, kind: str, detail: str = "") -> None:
         await self._write(_record_event, pipeline, kind, detail)

@@ -60,7 +60,8 @@ class Evidence:
 
 
 def evidence(as_of: float | None = None, among: RunIds | None = None) -> Evidence:
-    """The evidence of every run, or of those `among`, leaving out feedback of `as_of` or later."""
+    """The evidence of every run, or of those `among`, leaving out feedback of `as_of` or later, and sources of
+    cached answers that ended then."""
     origin = outcome.alias("origin")
     origin_id = case((outcome.c.from_cache, run.c.source_run_id))
     own, own_check, theirs, their_check = (
@@ -68,7 +69,8 @@ def evidence(as_of: float | None = None, among: RunIds | None = None) -> Evidenc
     )
     sampled = _sampled(among)
     joined: FromClause = outcome.join(run, run.c.run_id == outcome.c.run_id)
-    joined = joined.outerjoin(origin, origin.c.run_id == origin_id)
+    had_ended = literal(True) if as_of is None else origin.c.ended_at < as_of
+    joined = joined.outerjoin(origin, and_(origin.c.run_id == origin_id, had_ended))
     joined = joined.outerjoin(sampled, sampled.c.run_id == outcome.c.run_id)
     for word, sources, run_id in (
         (own, PEOPLE, outcome.c.run_id), (own_check, CHECKS, outcome.c.run_id),

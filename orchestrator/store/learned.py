@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.canonical import stable
+from orchestrator.store.closes import APART_S
 from orchestrator.store.feedback import append
 from orchestrator.store.statements import Row, Transaction, among, chunks, table
 from orchestrator.store.tables import Feedback, OutcomeRow, Run
 
 MOST = 100_000
 """Rows of one commit: some seconds that other processes wait for."""
-APART_S = 1e-6
-"""Between two words on one run that name no time: the later one is the last."""
 
 _feedback, _outcome, _run = table(Feedback), table(OutcomeRow), table(Run)
 _ENDED = select(_outcome.c.run_id, _outcome.c.config_id, _outcome.c.ended_at).where(among(_outcome.c.run_id))
@@ -86,6 +85,12 @@ def runs_of_tasks(connection: Connection, pipeline: str, tenant: str, task_keys:
             _BY_KEY, {"of_pipeline": pipeline, "of_tenant": tenant, "among": some}
         )
     }
+
+
+def tenants_of_task(connection: Connection, pipeline: str, task_key: str) -> list[str]:
+    """Under which tenants the pipeline has a run of this task key; empty for the tenant of runs without one."""
+    wanted = select(_run.c.tenant).where(_run.c.pipeline == pipeline, _run.c.task_key == task_key).distinct()
+    return sorted(connection.execute(wanted).scalars())
 
 
 def take(

@@ -14,16 +14,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from orchestrator.store import budgets, lines, settlements
 from orchestrator.store.entries import Recovered
 from orchestrator.store.statements import Transaction, insert, table
-from orchestrator.store.tables import Owner
+from orchestrator.store.tables import CallRow, Owner
 
 RECOVERED = "recovered: its process ended before an answer was stored"
 
-_owner = table(Owner)
+_owner, _call = table(Owner), table(CallRow)
+_ASKING = select(_call.c.owner_id).where(_call.c.state == "intent").distinct()
 
 
 @cache
@@ -96,19 +97,25 @@ def _has_lapsed(row: Any, now: float) -> bool:
 
 
 def recover(transaction: Transaction) -> Recovered:
-    """Settle what lapsed owners left: their open calls become `unsettled`, each at its upper bound."""
-    rows = transaction.execute(
-        select(_owner).where(_owner.c.recovered_at.is_(None), _owner.c.owner_id != transaction.owner_id)
-    ).all()
+    """Settle what lapsed owners left: their open calls become `unsettled`, each at its upper bound.
+
+    One that was recovered while it lived, and that asked again before it died, is recovered once more; so is one with
+    open calls and no row."""
+    asking = set(transaction.execute(_ASKING).scalars()) - {transaction.owner_id}
+    rows = transaction.execute(select(_owner).where(
+        or_(_owner.c.recovered_at.is_(None), _owner.c.owner_id.in_(asking)), _owner.c.owner_id != transaction.owner_id
+    )).all()
     gone = [row for row in rows if _has_lapsed(row, transaction.now)]
     taken = [row.owner_id for row in gone if _take(transaction, row)]
+    taken += sorted(asking - {row.owner_id for row in rows})
     return Recovered(owners=len(taken), calls=sum(unsettle(transaction, owner_id) for owner_id in taken))
 
 
 def _take(transaction: Transaction, row: Any) -> bool:
     """Mark the owner as recovered, unless another process did, or it renewed its lease, in the meantime."""
     mark = _owner.update().where(
-        _owner.c.owner_id == row.owner_id, _owner.c.recovered_at.is_(None), _owner.c.lease_until == row.lease_until
+        _owner.c.owner_id == row.owner_id, _owner.c.recovered_at.is_not_distinct_from(row.recovered_at),
+        _owner.c.lease_until == row.lease_until,
     )
     return transaction.execute(mark.values(recovered_at=transaction.now)).rowcount == 1
 

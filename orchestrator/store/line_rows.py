@@ -28,14 +28,14 @@ def of_rows(connection: Connection, *where: ColumnElement[bool]) -> Lines:
     return found
 
 
-def move(transaction: Transaction, run_id: str, old_config_id: str) -> None:
-    """A run goes on under another configuration: so do the calls that it has made."""
+def move(transaction: Transaction, run_id: str, old_config_id: str, old_tags_json: str) -> None:
+    """A run goes on under another configuration, or other tags: so do the calls that it has made."""
     moved: Lines = {}
     for (hour, key), amounts in of_rows(
         transaction.connection, call.c.run_id == run_id, call.c.ended_at.is_not(None)
     ).items():
         add(moved, (hour, key), amounts)
-        add(moved, (hour, key._replace(config_id=old_config_id)), amounts, -1)
+        add(moved, (hour, key._replace(config_id=old_config_id, tags_json=old_tags_json)), amounts, -1)
     lines.write(transaction, moved)
 
 

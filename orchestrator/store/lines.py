@@ -67,7 +67,10 @@ CALLS = select(
     )),
     run.c.config_id, run.c.tenant, run.c.tags_json, run.c.done,
 ).select_from(call.join(run, run.c.run_id == call.c.run_id))
-_RUNS = select(run.c.run_id, run.c.config_id, run.c.tenant, run.c.tags_json, run.c.done).where(among(run.c.run_id))
+_RUNS = (  # held until the commit: neither does a run end, nor go on under another configuration, meanwhile
+    select(run.c.run_id, run.c.config_id, run.c.tenant, run.c.tags_json, run.c.done).where(among(run.c.run_id))
+    .order_by(run.c.run_id).with_for_update(read=True)
+)
 _KEY = inserting_new(LineKey, "key_id", *Key._fields)
 _ADD = adding(line)
 

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from orchestrator.records import SERVED, Json
-from orchestrator.store import answers, cells, events, retention, seals
+from orchestrator.store import answers, cells, closes, events, retention, seals
 from orchestrator.store.calls import calls_of, money
 from orchestrator.store.entries import OutcomeEntry, StepEntry, StoredOutcome
 from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table, updating, upserting
@@ -88,7 +88,7 @@ def _report_second(transaction: Transaction, entry: OutcomeEntry) -> None:
 
 
 def _write(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
-    cells.take_out_followers(transaction, [e.run_id for e in entries])
+    closes.followers_learned(transaction, cells.take_out_followers(transaction, [e.run_id for e in entries]))
     rows = [_outcome_values(e) for e in entries]
     places = seals.seal(transaction, "outcome", [seals.outcome_values(*one) for one in zip(entries, rows, strict=True)])
     transaction.many(_OUTCOME, [

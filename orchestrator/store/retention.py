@@ -13,6 +13,7 @@ from sqlalchemy import and_, exists, func, literal, or_, select, tuple_
 from orchestrator.errors import InputError
 from orchestrator.store import answers
 from orchestrator.store.entries import Forgotten, OutcomeEntry
+from orchestrator.store.leases import RECOVERED
 from orchestrator.store.statements import Transaction, among, chunks, table
 from orchestrator.store.tables import (
     AnswerRow,
@@ -82,18 +83,21 @@ def _delete_own_answers(transaction: Transaction, run_ids: Sequence[str]) -> Non
 
 
 def _waits_for_someone(run_id: Any) -> ColumnElement[bool]:
-    h, s = _hand_off.c, _spot_check.c
-    return or_(
-        exists().where(h.run_id == run_id, h.resolved_at.is_(None)),
-        exists().where(s.run_id == run_id, s.state == "pending"),
-    )
+    h = _hand_off.c
+    return or_(exists().where(h.run_id == run_id, h.resolved_at.is_(None)), _waits_for_check(run_id))
+
+
+def _waits_for_check(run_id: Any) -> ColumnElement[bool]:
+    s = _spot_check.c
+    return exists().where(s.run_id == run_id, s.state == "pending")
 
 
 def sweep(transaction: Transaction) -> int:
     """Erase up to SWEEP rows each of content and answers past their time, and the accounts of budgets that are over: of
     runs that ended, and of buckets long past (the ledger has their figures).
 
-    Content whose hand-off or spot check is still open waits for it. Returns how many rows went; 0: all is clean.
+    Content whose hand-off or spot check is still open waits for it, and so does the account that a spot check pending
+    is paid from. Returns how many rows went; 0: all is clean.
     """
     c, a, b = _content.c, _answer.c, _budget.c
     over = select(c.run_id, c.kind).where(
@@ -102,7 +106,7 @@ def sweep(transaction: Transaction) -> int:
     stale = select(a.tenant, a.memo_key).where(a.expires_at.is_not(None), a.expires_at <= transaction.now).limit(SWEEP)
     run_id = func.substr(b.scope, len("task:") + 1)
     ended = select(b.scope).join(_run, and_(_run.c.run_id == run_id, _run.c.done.is_(True))).where(
-        b.scope.startswith("task:"), b.reserved_nano == 0
+        b.scope.startswith("task:"), b.reserved_nano == 0, ~_waits_for_check(_run.c.run_id)
     ).limit(SWEEP)
     closed = select(b.scope).where(b.ends_at <= transaction.now - CLOSED_S, b.reserved_nano == 0).limit(SWEEP)
     return sum(transaction.execute(statement).rowcount for statement in (
@@ -150,6 +154,8 @@ _QUOTING = (
     (table(StepRow), "explanation"), (table(OutcomeRow), "error"), (table(CallRow), "error"),
     (table(HandOff), "reason"), (table(Feedback), "reason"),
 )
+_OWN_WORDS = ("", RECOVERED)
+"""Quote nobody. By RECOVERED a call that was given up is known: its owner may settle it yet."""
 
 
 def _blank(transaction: Transaction, run_ids: Sequence[str]) -> None:
@@ -161,5 +167,5 @@ def _blank(transaction: Transaction, run_ids: Sequence[str]) -> None:
         column = target.c[name]
         for some in chunks(run_ids):
             transaction.execute(target.update().where(
-                target.c.run_id.in_(some), column.is_not(None), column != ""
+                target.c.run_id.in_(some), column.is_not(None), column.not_in(_OWN_WORDS)
             ).values({name: ERASED}))

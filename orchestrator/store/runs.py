@@ -123,11 +123,11 @@ def _take(transaction: Transaction, one: RunClaim, row: Any) -> bool:
     """Make the open run ours, unless another process was faster."""
     mine = _run.update().where(
         _run.c.run_id == row.run_id, _run.c.owner_id == row.owner_id, _run.c.done.is_(False)
-    ).values(owner_id=transaction.owner_id, config_id=one.config_id)
+    ).values(owner_id=transaction.owner_id, config_id=one.config_id, tags_json=tags(one.tags))
     if transaction.execute(mine).rowcount != 1:
         return False
-    if row.config_id != one.config_id:
-        line_rows.move(transaction, row.run_id, row.config_id)
+    if (row.config_id, row.tags_json) != (one.config_id, tags(one.tags)):
+        line_rows.move(transaction, row.run_id, row.config_id, row.tags_json)
     return True
 
 

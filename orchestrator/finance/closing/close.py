@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import orjson
 from sqlalchemy import Connection, select
 
-from orchestrator.errors import InputError
+from orchestrator.finance.breakdown import Breakdown
 from orchestrator.finance.charged import build_breakdown
+from orchestrator.finance.closing.checks import check_chains, check_month, check_runs, check_sums
 from orchestrator.finance.closing.document import body_of, digest_of
-from orchestrator.finance.closing.figures import differences, figures_of, read_figures
+from orchestrator.finance.closing.figures import figures_of
+from orchestrator.finance.closing.reported import with_note
 from orchestrator.finance.closing.restated import figures_now, restated
+from orchestrator.finance.closing.view import Snapshot
 from orchestrator.finance.export.frozen import to_json
 from orchestrator.finance.period import Period, parse_period
 from orchestrator.finance.records import ReportQuery
@@ -27,56 +31,80 @@ from orchestrator.store.tables import Owner, Price, Setting
 if TYPE_CHECKING:
     from orchestrator.store.engine import Store
 
+READINGS = 5
+"""Of a month of which something becomes known while it is read."""
+SKEW_S = 60.0
+"""By how much the clocks of hosts may differ."""
+
 owner, price, setting = table(Owner), table(Price), table(Setting)
 
 
-async def close_month(store: Store, month: str, *, tz: str = "UTC", now: float | None = None) -> ClosedMonth:
+async def close_month(
+    store: Store, month: str, *, tz: str = "UTC", now: float | None = None, anyway: bool = False
+) -> ClosedMonth:
     """Freeze a month's figures in the ledger, with the restatements of those closed before.
 
-    Raises InputError, and changes nothing, for a month that is not over, is closed already, does not follow the last
-    one, has calls in flight, or whose sums are not those of its rows.
+    Raises InputError, and changes nothing, for a month that is not over, is before the ledger's first call, is closed
+    already, does not follow the last one, has calls in flight or hours of a rented GPU that are not closed, or whose
+    sums are not those of its rows; without `anyway`, also for one without runs and for a ledger with a broken chain.
     """
-    now = time.time() if now is None else now
-    frozen, stated = await asyncio.to_thread(_freeze, store, month, parse_period(month=month, tz=tz), now)
-    await store.close_month(frozen, stated)
+    period = parse_period(month=month, tz=tz)
+    await store.close_hours()
+    for last in (*(False,) * (READINGS - 1), True):
+        frozen, stated, by = await asyncio.to_thread(_freeze, store, month, period, now, anyway)
+        try:
+            await store.close_month(frozen, stated, by)
+            break
+        except closes.MonthChanged:
+            if last:
+                raise
     return frozen
 
 
-def _freeze(store: Store, month: str, period: Period, now: float) -> tuple[ClosedMonth, dict[str, int]]:
+def _freeze(
+    store: Store, month: str, period: Period, now: float | None, anyway: bool
+) -> tuple[ClosedMonth, dict[str, int], closes.Known]:
+    """The month as one view of the ledger has it."""
     since_at, until_at = period.since_at, period.until_at
     assert since_at is not None
     assert until_at is not None
-    assert period.since is not None
-    if month != f"{period.since:%Y-%m}":
-        raise InputError(f"{month!r} is written {period.since:%Y-%m}")
-    if until_at > now:
-        raise InputError(f"{month} is not over yet ({period})", hint="a month is closed once it has ended")
     with store.read() as connection:
+        view = Snapshot(connection)
+        by = closes.known(connection, since_at, until_at)
+        now = _moment(time.time() if now is None else now, by)
         before = closes.listed(connection)
-        if before:
-            closes.check_follows(month, since_at, before[-1])
-        closes.check_ended(connection, month, until_at)
-        _check_sums(store, connection, month, period, now)
-        heads, unsealed, prices = _heads(connection), _unsealed(connection), _prices(connection)
-    report = restated(store, build_report(store, ReportQuery(period=period), now=now), before)
-    figures = to_json(report, build_breakdown(store, report))
-    body = body_of(
-        period=month, tz=period.tz, since_at=since_at, until_at=until_at, created_at=now, figures=figures_of(report),
-        stated=figures_now(store, before, now), heads=heads, unsealed=unsealed, prices=prices,
-        previous=before[-1].digest if before else None, report=figures,
-    )
+        check_month(connection, month, period, before, now)
+        report = build_report(view, ReportQuery(period=period), now=now)
+        check_sums(connection, report, month)
+        if not anyway:
+            check_runs(report, month)
+            check_chains(connection, before, month)
+        report = restated(view, report, before)
+        figures = to_json(report, _said_closed(build_breakdown(view, report), now))
+        body = body_of(
+            period=month, tz=period.tz, since_at=since_at, until_at=until_at, created_at=now,
+            figures=figures_of(report), stated=figures_now(view, before, now), heads=_heads(connection),
+            unsealed=_unsealed(connection), prices=_prices(connection),
+            previous=before[-1].digest if before else None, report=figures,
+        )
     closed = ClosedMonth(
         period=month, tz=period.tz, since_at=since_at, until_at=until_at, created_at=now, digest=digest_of(body),
         body=body, figures=figures, touched=0,
     )
-    return closed, {one.period: one.touched for one in before if one.touched}
+    return closed, {one.period: one.touched for one in before if one.touched}, by
 
 
-def _check_sums(store: Store, connection: Connection, month: str, period: Period, now: float) -> None:
-    """What the report says must be what the rows say: what is frozen is wrong for good."""
-    reported = figures_of(build_report(store, ReportQuery(period=period), now=now))
-    if found := differences(reported, read_figures(connection, period)):
-        raise InputError(f"{month} can't be closed: {found[0]}", hint="see `orchestrator verify`, which names the rows")
+def _moment(now: float, by: closes.Known) -> float:
+    """When the view was taken: after all that it holds, also what was said by a host whose clock is ahead."""
+    latest = by.latest
+    return latest + closes.APART_S if latest is not None and now <= latest < now + SKEW_S else now
+
+
+def _said_closed(breakdown: Breakdown, now: float) -> Breakdown:
+    """Every format of the month says that it is closed."""
+    words = (f"closed on {datetime.fromtimestamp(now, UTC):%Y-%m-%d} (UTC): these figures stand. What was learned "
+             "since is restated in the report of the open month")
+    return with_note(breakdown, "closed", words)
 
 
 def _heads(connection: Connection) -> dict[str, tuple[int, bytes]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import Literal
 
+from orchestrator.finance.attention import PERIOD, Finding
 from orchestrator.finance.breakdown import Breakdown
 from orchestrator.finance.charged import build_breakdown
 from orchestrator.finance.closing.restated import restated
@@ -25,12 +28,32 @@ def reported(store: Readable, query: ReportQuery, *, now: float | None = None) -
     if frozen is not None:
         return from_json(frozen.figures)
     report = restated(store, build_report(store, query, now=now), closed)
-    return settled(report, build_breakdown(store, report))
+    breakdown = build_breakdown(store, report)
+    if (month := _of_span(closed, query)) is not None:
+        words = (f"not the closed figures of {month.period}: as known today. The closed ones are by pipeline, without "
+                 "--pipeline or --error-price")
+        breakdown = with_note(breakdown, "not_closed", words)
+    return settled(report, breakdown)
+
+
+def with_note(breakdown: Breakdown, kind: Literal["closed", "not_closed"], words: str) -> Breakdown:
+    """What must be known of the whole, before all that is not urgent."""
+    note = Finding(kind=kind, urgent=False, subject="the period", count=1, amounts=(), words=words)
+    return replace(breakdown, attention=tuple(sorted((note, *breakdown.attention), key=lambda one: not one.urgent)))
+
+
+def notes(breakdown: Breakdown) -> list[str]:
+    """What `with_note` said of it."""
+    return [one.words for one in breakdown.attention if one.kind in PERIOD]
 
 
 def frozen_month(closed: list[ClosedMonth], query: ReportQuery) -> ClosedMonth | None:
     """The closed month that answers the query, if one does."""
     if query != ReportQuery(period=query.period):
         return None
+    return _of_span(closed, query)
+
+
+def _of_span(closed: list[ClosedMonth], query: ReportQuery) -> ClosedMonth | None:
     span = (query.period.since_at, query.period.until_at)
     return next((one for one in closed if (one.since_at, one.until_at) == span), None)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from orchestrator.finance.period import Period
+from orchestrator.finance.phrases import counted
 from orchestrator.finance.records import Line, Report, Spend
 
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£"}
@@ -26,11 +27,13 @@ MEANINGS: Sequence[tuple[str, str]] = (
     ("Known success", "Somebody or something other than the drafter said so: see the definition of each pipeline."),
     ("Estimated success", "Accepted drafts nobody looked at; how many of them succeeded is estimated from random "
      "spot checks of others like them."),
-    ("Measured", "The share of runs whose success is known, not estimated."),
+    ("Measured", "The share of runs whose success is known, not estimated, and from something other than the strong "
+     "model's own word."),
+    ("By the validator's word", "The share of runs of which only the strong model itself says that they succeeded."),
     ("At most, at least", "At most: some runs are of unknown success and count as none. At least: the cost of some "
      "calls is unknown and in no sum."),
     ("Cost", "Exact, from each call's own token counts and the price valid when it ended; what a provider charged "
-     "itself where it says so."),
+     "itself where it says so. Where calls of unknown cost are missing from a sum, it says at least."),
     ("Wasted on failures", "The part of the cost that was spent on runs known to have failed."),
     ("Saved by cache", "What answers taken from the cache would have cost; it is in no sum."),
     ("Apart", "The measured baseline (tasks also given to the strong model alone) and calibrations: paid, and no part "
@@ -70,9 +73,24 @@ def estimated(line: Line) -> float:
     return line.estimate.successes if line.estimate is not None else 0.0
 
 
+def maturing(report: Report) -> str:
+    """What may still change, in words; empty where nothing may."""
+    young, runs = sum(line.maturing for line in report.lines), sum(line.runs for line in report.lines)
+    if not young:
+        return ""
+    return f"{young:,} of {counted(runs, 'run')} still maturing: feedback may yet change what is known of them."
+
+
 def measured(line: Line) -> float | None:
-    """The share of runs whose success is known."""
-    return (line.successes + line.failures) / line.runs if line.runs else None
+    """The share of runs whose success is known from more than the validator's own word."""
+    if not line.runs:
+        return None
+    return (line.successes + line.failures) / line.runs - (by_validator(line) or 0.0)
+
+
+def by_validator(line: Line) -> float | None:
+    """The share of runs of which the validator alone says whether they succeeded."""
+    return sum(one.runs for one in line.sources if one.name == "validator") / line.runs if line.runs else None
 
 
 def places(values: Iterable[Decimal | None]) -> int:

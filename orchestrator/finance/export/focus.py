@@ -18,7 +18,7 @@ from orchestrator.finance.breakdown import APART, Breakdown, Charge
 from orchestrator.finance.export.figures import estimated
 from orchestrator.finance.export.flat import FORMULA
 from orchestrator.finance.export.focus_prices import UNITS, Priced, Prices
-from orchestrator.finance.export.focus_split import by_class, shares
+from orchestrator.finance.export.focus_split import by_class, of_use, shares
 from orchestrator.finance.plain import figure, plain_decimal
 from orchestrator.finance.records import Line, Report, Spend
 from orchestrator.finance.words import counted
@@ -77,26 +77,22 @@ def left_out(breakdown: Breakdown) -> list[str]:
     for name, words in why.items():
         if n := sum(getattr(one, name) for one in breakdown.charges):
             notes.append(f"{counted(n, 'call')} {words}: not in the file, the cost is unknown")
-    waiting = sum(1 for one in breakdown.charges if one.allocated is None and _is_rented(one, breakdown))
-    if waiting:
-        notes.append(f"{counted(waiting, 'charge')} of a rented GPU not allocated yet: billed cost is usage cost")
+    if waiting := sum(one.pending for one in breakdown.charges):
+        notes.append(f"{counted(waiting, 'call')} in hours of a rented GPU not closed yet: billed cost is usage cost")
     return notes
-
-
-def _is_rented(charge: Charge, breakdown: Breakdown) -> bool:
-    return bool((breakdown.prices.get(charge.price_version or "") or {}).get("gpu_hour"))
 
 
 def _rows(report: Report, breakdown: Breakdown) -> Iterator[Row]:
     prices, results = Prices(breakdown.prices), _Results(report)
     accounts = {one.alias: one for one in breakdown.accounts}
     for charge in breakdown.charges:
-        if charge.cost is None:
+        cost = of_use(charge)
+        if cost is None:
             continue
         alias = charge.account or "unassigned"
         account = accounts.get(alias)
         common = {
-            **_period(charge.day), **_money_columns(charge.cost.currency), **results.of(charge), **_own(charge),
+            **_period(charge.day), **_money_columns(cost.currency), **results.of(charge), **_own(charge),
             "BillingAccountId": account.billing_account_id if account else alias,
             "BillingAccountName": account.billing_account_name if account else alias,
             "SubAccountId": (account.sub_account_id if account else None) or "",
@@ -106,9 +102,9 @@ def _rows(report: Report, breakdown: Breakdown) -> Iterator[Row]:
             "Tags": json.dumps(dict(charge.tags), ensure_ascii=False, sort_keys=True),
         }
         costs = by_class(charge)
-        billed = shares(charge.allocated or charge.cost, costs)
-        for i, (name, cost) in enumerate(costs.items()):
-            yield {**common, **_priced(charge, name, cost, billed[name], prices.of(charge, name, cost)),
+        billed = shares(cost if charge.allocated is None else charge.allocated, costs)
+        for i, (name, used) in enumerate(costs.items()):
+            yield {**common, **_priced(charge, name, used, billed[name], prices.of(charge, name, used)),
                    "x_Calls": str(charge.calls) if i == 0 else ""}
     yield from _idle(breakdown)
 
@@ -169,9 +165,9 @@ def _idle(breakdown: Breakdown) -> Iterator[Row]:
         held = beyond.setdefault((one.day, one.model, one.price_version, one.cost.currency), [0, 0])
         held[0], held[1] = held[0] + one.cost.nano, held[1] + one.cost.nano
     for charge in breakdown.charges:
-        if charge.allocated is not None and charge.cost is not None:
-            place = charge.day, charge.model, charge.price_version or "", charge.cost.currency
-            beyond.setdefault(place, [0, 0])[1] += charge.allocated.nano - charge.cost.nano
+        if charge.allocated is not None:
+            place = charge.day, charge.model, charge.price_version or "", charge.allocated.currency
+            beyond.setdefault(place, [0, 0])[1] += charge.allocated.nano - (charge.cost.nano if charge.cost else 0)
     for (day, model, version, currency), (billed, effective) in sorted(beyond.items()):
         cost = Money(nano=billed, currency=currency).amount
         yield {

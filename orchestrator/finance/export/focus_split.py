@@ -10,18 +10,28 @@ from orchestrator.records import Money
 WHOLE = "total"
 
 
+def of_use(charge: Charge) -> Money | None:
+    """The charge's usage cost; nothing where it has only a share of a bill, of calls that went on under another
+    configuration. None: unknown."""
+    if charge.cost is None and charge.allocated is not None:
+        return Money(nano=0, currency=charge.allocated.currency)
+    return charge.cost
+
+
 def by_class(charge: Charge) -> dict[str, Money]:
     """The charge's cost by token class; whole, where it was not priced by class. They sum to it.
 
-    Nothing for calls that used nothing and cost nothing.
+    Nothing for calls that used nothing, cost nothing, and bear nothing of a bill.
     """
-    if charge.cost is None:
+    cost = of_use(charge)
+    if cost is None:
         return {}
+    whole = {WHOLE: cost} if cost.nano or charge.tokens or (charge.allocated and charge.allocated.nano) else {}
     if charge.costs is None:
-        return {WHOLE: charge.cost} if charge.cost.nano or charge.tokens else {}
-    zero = Money(nano=0, currency=charge.cost.currency)
+        return whole
+    zero = Money(nano=0, currency=cost.currency)
     names = [name for name in (*charge.tokens, *charge.costs) if name in charge.tokens or charge.costs[name].nano]
-    return {name: charge.costs.get(name, zero) for name in dict.fromkeys(names)}
+    return {name: charge.costs.get(name, zero) for name in dict.fromkeys(names)} or whole
 
 
 def shares(whole: Money, costs: Mapping[str, Money]) -> dict[str, Money]:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from orchestrator.config.prices import PriceBook
 from orchestrator.errors import InputError
 from orchestrator.finance.convert import utc_day
-from orchestrator.finance.invoice.ledger import Names, figures, in_currency_of, of_provider
+from orchestrator.finance.invoice.ledger import LOCAL, Names, figures, in_currency_of, of_provider
+from orchestrator.finance.invoice.notes import check_accounts, dimension_notes, local_notes, rate_notes
 from orchestrator.finance.invoice.reasons import alias_notes, reasons
 from orchestrator.finance.invoice.records import (
     Apart,
@@ -40,17 +41,23 @@ def reconcile(
     """Lay `invoice` beside the ledger. Without a period: from the file's first day to its last.
 
     `accounts` are the invoice's accounts (projects, workspaces, keys) that are this ledger's; without any, those that
-    the price book names, and where it names none of them, all. Raises InputError for days outside of the period, and
-    for a currency that is neither the ledger's nor convertible.
+    the price book names, and where it names none of them, all. Raises InputError for days outside of the period, for
+    an account that the file has no line of, and for a currency that is neither the ledger's nor convertible.
     """
     book, tolerance = book or PriceBook.model_validate({"book": "none"}), tolerance or Tolerance()
     since, until = _days(invoice, period)
     names = Names(book, invoice.provider)
+    check_accounts(accounts, invoice, names)
     mine, apart = _ours(invoice, names, accounts)
     calls = read_call_lines(connection, period=_utc(since, until), pipeline=pipeline, grain="day")
     ours, others = of_provider(calls, invoice, names)
     cost = in_currency_of(ours, invoice.currency, book)
-    by_model = any(line.model for line in mine)
+    local: dict[tuple[date, str], int] = {}
+    for line in calls:
+        if line.provider in LOCAL:
+            local_at = utc_day(line.at), names.model(line.model)
+            local[local_at] = local.get(local_at, 0) + line.calls
+    by_model = any(line.model for line in mine or invoice.lines)
     by_account = _told_apart(mine, ours, names)
 
     def place(line: CallLine | InvoiceLine) -> Place:
@@ -62,6 +69,7 @@ def reconcile(
         _row(
             at, Figures(cost=_total(theirs[at]), tokens=_tokens(theirs[at])) if at in theirs else None,
             figures(here[at], cost) if at in here else None, tolerance, here.get(at, ()),
+            {model: n for (day, model), n in local.items() if day == at[0]},
         )
         for at in sorted({*theirs, *here})
     ]
@@ -69,10 +77,18 @@ def reconcile(
         file=invoice.file, shape=invoice.shape, currency=invoice.currency, since=since, until=until,
         tolerance=tolerance, rows=tuple(row for row in rows if row is not None), apart=(*apart, *others),
         notes=(
-            *_dimension_notes(by_model, by_account, mine),
+            *dimension_notes(by_model, by_account, mine, ours, names),
+            *local_notes(calls), *rate_notes(ours, invoice.currency, book),
             *alias_notes(_models(mine, names), _models(calls, names)),
         ),
+        rounding=_rounding(mine), grand_total=_total(invoice.lines),
     )
+
+
+def _rounding(lines: Iterable[InvoiceLine]) -> Decimal:
+    """Half a unit of the file's last place for each line: what rounding can have added to or taken from their sum."""
+    places = [-int(line.cost.as_tuple().exponent) for line in lines if line.cost is not None]
+    return Decimal(len(places)).scaleb(-max([2, *places])) / 2
 
 
 def _models(lines: Iterable[CallLine | InvoiceLine], names: Names) -> set[str]:
@@ -108,13 +124,13 @@ def _utc(since: date, until: date) -> Period:
 
 def _ours(invoice: Invoice, names: Names, accounts: Sequence[str]) -> tuple[list[InvoiceLine], list[Apart]]:
     """The lines to compare; apart, and summed: what is no model usage, and what other accounts used."""
-    known = set(accounts) or {
-        line.account for line in invoice.lines if names.account(line.account) in names.book.accounts
+    known = {names.account(account) for account in accounts} or {
+        names.account(line.account) for line in invoice.lines if names.account(line.account) in names.book.accounts
     }
     mine: list[InvoiceLine] = []
     others: dict[tuple[str, str], list[InvoiceLine]] = {}
     for line in invoice.lines:
-        if line.account and known and line.account not in known:
+        if line.account and known and names.account(line.account) not in known:
             others.setdefault((line.account, "another account's usage"), []).append(line)
         elif line.kind == "other":
             others.setdefault((line.what, "no usage of a model"), []).append(line)
@@ -123,7 +139,7 @@ def _ours(invoice: Invoice, names: Names, accounts: Sequence[str]) -> tuple[list
         else:
             mine.append(line)
     return mine, [
-        Apart(side="invoice", what=what, reason=reason, lines=len(some), cost=_total(some))
+        Apart(side="invoice", what=what, reason=reason, lines=len(some), cost=_total(some), currency=invoice.currency)
         for (what, reason), some in sorted(others.items())
     ]
 
@@ -137,15 +153,6 @@ def _told_apart(mine: Iterable[InvoiceLine], ours: Iterable[CallLine], names: Na
     """Can accounts be compared: the file tells them, and the ledger's are among them."""
     theirs = {names.account(line.account) for line in mine if line.account}
     return bool(theirs & {names.account(line.account) for line in ours if line.account})
-
-
-def _dimension_notes(by_model: bool, by_account: bool, mine: Iterable[InvoiceLine]) -> list[str]:
-    notes = []
-    if not by_model:
-        notes.append("the file does not tell models: whole days are compared (export it grouped by line item or model)")
-    if not by_account and any(line.account for line in mine):
-        notes.append("accounts are not compared: the price book names none of the file's under `accounts:`")
-    return notes
 
 
 # -- the rows --------------------------------------------------------------------------------------------------------
@@ -168,7 +175,8 @@ def _tokens(lines: Iterable[InvoiceLine]) -> dict[str, int] | None:
 
 
 def _row(
-    at: Place, theirs: Figures | None, here: Figures | None, tolerance: Tolerance, calls: Sequence[CallLine]
+    at: Place, theirs: Figures | None, here: Figures | None, tolerance: Tolerance, calls: Sequence[CallLine],
+    local: Mapping[str, int],
 ) -> Row | None:
     invoice, ledger = theirs or Figures(), here or Figures()
     if theirs is None and not _costly(ledger):
@@ -185,8 +193,14 @@ def _row(
     return Row(
         day=at[0], model=at[1], account=at[2], status=status, invoice=invoice, ledger=ledger, difference=difference,
         tokens=tokens, within=within,
-        why=() if status == "matched" else tuple(reasons(status, invoice, ledger, difference, tokens, calls)),
+        why=tuple(reasons(status, at[1], invoice, ledger, difference, tokens, calls, local))
+        if status != "matched" or _notable(difference, invoice.cost, tolerance) else (),
     )
+
+
+def _notable(difference: Decimal | None, invoiced: Decimal | None, tolerance: Tolerance) -> bool:
+    """May a line that is within the tolerance have put the total beyond it?"""
+    return difference is not None and abs(difference) * 100 > abs(invoiced or Decimal(0)) * tolerance.total
 
 
 def _costly(ledger: Figures) -> bool:

@@ -57,7 +57,8 @@ def of_provider(
             reason = "not in this file, and not known to be of its provider"
             others.setdefault((names.model(line.model), reason), []).append(line)
     return ours, [
-        Apart(side="ledger", what=what, reason=reason, lines=sum(line.calls for line in some), cost=_sum(some))
+        Apart(side="ledger", what=what, reason=reason, lines=sum(line.calls for line in some), cost=_sum(some),
+              currency=next((line.currency for line in some if line.cost is not None), None))
         for (what, reason), some in sorted(others.items())
     ]
 

@@ -15,17 +15,23 @@ from orchestrator.finance.invoice.records import CLASSES, InvoiceLine
 COLUMNS = ("date", "model", "account", "cost", "currency", "what", *CLASSES)
 SETTINGS = ("decimal", "date_format", "delimiter")
 _CODE = re.compile(r"^[A-Z]{3}$")
+_NO_USAGE = re.compile(
+    r"(?<![\w:/.-])(?:vat|tax|taxes|gst|hst|pst|mwst|ust|umsatzsteuer|mehrwertsteuer|tva|iva|btw|credits?|discount|"
+    r"refund|rebate|rabatt|gutschrift)(?![\w:/.-]*\w)", re.IGNORECASE,
+)
+"""A word of its own, not a part of a model's name (`ft:gpt-4o:acme:tax`)."""
+_NET_OF = re.compile(r"\b(?:incl|excl|net|before|without|plus|zzgl|inkl|exkl|ohne)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnMap:
     """`columns` names the file's column of each of COLUMNS; `currency` may be a code instead. `decimal` is "," where
-    amounts read 1.234,50; `date_format` is strptime's."""
+    amounts read 1.234,50; `date_format` is strptime's; without a `delimiter` it is that of the header."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     decimal: str = "."
     date_format: str | None = None
-    delimiter: str = ","
+    delimiter: str | None = None
 
 
 def parse_map(text: str) -> ColumnMap:
@@ -51,7 +57,7 @@ def parse_map(text: str) -> ColumnMap:
         raise InputError(f"decimal is {pairs['decimal']!r}: write . or ,")
     return ColumnMap(
         columns=columns, decimal=pairs.get("decimal", "."), date_format=pairs.get("date_format"),
-        delimiter=pairs.get("delimiter", ","),
+        delimiter=pairs.get("delimiter"),
     )
 
 
@@ -70,7 +76,8 @@ def check_header(given: ColumnMap, header: list[str], file: str) -> None:
 
 
 def mapped_row(place: str, row: Mapping[str, Any], given: ColumnMap) -> Iterator[InvoiceLine]:
-    """A line without a model is no model usage, where the file has a column of models. Raises ValueError."""
+    """A line without a model is no model usage, where the file has a column of models; nor is one of tax or credits,
+    by its model or its `what`. Raises ValueError."""
     columns = given.columns
 
     def cell(name: str) -> str:
@@ -80,10 +87,17 @@ def mapped_row(place: str, row: Mapping[str, Any], given: ColumnMap) -> Iterator
     if "cost" in columns and cell("cost"):
         cost = amount(cell("cost"), columns["cost"], comma=given.decimal == ",")
     used = {name: tokens(cell(name), columns[name]) for name in CLASSES if name in columns}
-    other = "model" in columns and not cell("model")
+    other = ("model" in columns and not cell("model")) or _is_no_usage(cell("model"), cell("what"))
     currency = columns.get("currency", "")
     yield InvoiceLine(
         place=place, day=utc_day(cell("date"), columns["date"], given.date_format), kind="other" if other else "usage",
-        model=cell("model"), account=cell("account"), what=cell("what") or ("no model" if other else ""), cost=cost,
+        model="" if other else cell("model"), account=cell("account"),
+        what=cell("what") or ((cell("model") or "no model") if other else ""), cost=cost,
         currency=(row[currency].strip() if currency in row else currency).upper(), tokens=used or None,
     )
+
+
+def _is_no_usage(model: str, what: str) -> bool:
+    """Tax, a credit or the like: named where the model would be, or in a description that names no model."""
+    described = bool(_NO_USAGE.search(what)) and not _NET_OF.search(what) and not (model and model in what)
+    return bool(_NO_USAGE.search(model)) or described

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.csv_header import delimiter_of
 from orchestrator.errors import InputError
 from orchestrator.finance.invoice import anthropic, openai
 from orchestrator.finance.invoice.mapped import ColumnMap, check_header, mapped_row
@@ -62,7 +63,8 @@ def read_invoice(path: Path, columns: ColumnMap | None = None) -> Invoice:
 
 
 def _csv(path: Path, text: str, columns: ColumnMap | None) -> tuple[str, str | None, Read]:
-    reader = csv.DictReader(io.StringIO(text), delimiter=columns.delimiter if columns else ",", strict=True)
+    delimiter = (columns.delimiter if columns else None) or delimiter_of(text)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header

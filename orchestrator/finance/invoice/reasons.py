@@ -11,10 +11,10 @@ from orchestrator.finance.phrases import amount, counted
 
 
 def reasons(
-    status: Status, invoice: Figures, ledger: Figures, difference: Decimal | None, tokens: Mapping[str, int] | None,
-    calls: Sequence[CallLine],
+    status: Status, model: str, invoice: Figures, ledger: Figures, difference: Decimal | None,
+    tokens: Mapping[str, int] | None, calls: Sequence[CallLine], local: Mapping[str, int],
 ) -> Iterator[str]:
-    """The likely first."""
+    """The likely first. `local` are the day's calls of local models, by model: no provider bills them."""
     if ledger.unsettled:
         most = f", {amount(ledger.bound)} at most" if ledger.bound else ""
         fits = ledger.bound and difference is not None and Decimal(0) < difference <= ledger.bound
@@ -25,17 +25,34 @@ def reasons(
     if ledger.estimated:
         yield f"{counted(ledger.estimated, 'call')} of ours with estimated usage (cut short or without usage)"
     if status == "missing_here":
-        yield "the ledger has no call of this model on this day: another key's or program's usage, or a missing alias"
+        yield _missing_here(model, local)
     elif status == "missing_there":
         yield "the invoice has no such line: another account, not exported yet, or a missing alias"
-    elif status == "price" and tokens is not None and invoice.cost is not None:
+    elif status in ("price", "matched") and invoice.cost is not None:
         versions = sorted({line.price_version for line in calls if line.price_version})
-        yield f"the tokens agree, so the price does not: priced by {', '.join(versions) or 'no price of the book'}"
+        by = f"priced by {', '.join(versions) or 'no price of the book'}"
+        yield f"{_tokens_say(tokens)}: {by}"
     elif status == "tokens" and ledger.calls:
         yield "tokens differ: usage of other programs, calls around midnight UTC, or lost answers"
     tiers = sorted({line.tier for line in calls if line.tier})
     if status == "price" and tiers:
         yield f"service tiers: {', '.join(tiers)}"
+
+
+def _tokens_say(tokens: Mapping[str, int] | None) -> str:
+    if tokens is None:
+        return "the file tells no tokens, so it may be the price or the usage"
+    return "tokens differ too" if any(tokens.values()) else "the tokens agree, so the price does not"
+
+
+def _missing_here(model: str, local: Mapping[str, int]) -> str:
+    why = "another key's or program's usage, or a missing alias"
+    if local.get(model):
+        of = counted(local[model], "call")
+        return f"the ledger has {of} of this model on this day from a local server, set apart: {why}"
+    held = counted(sum(local.values()), "call")
+    aside = f" (its {held} of local models on this day are set apart)" if local else ""
+    return f"the ledger has no billed call of this model on this day{aside}: {why}"
 
 
 def alias_notes(billed: Set[str], used: Set[str]) -> Iterator[str]:

@@ -50,11 +50,13 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """A difference of money is within it where it is within `amount` or within `percent` of the invoice's figure; one
-    of tokens where it is within `percent`."""
+    """A line's difference of money is within it where it is within `amount` or within `percent` of the invoice's
+    figure; one of tokens where it is within `percent`. The sum of all lines must be within `total` percent, or within
+    what the file's own rounding can come to: many small lines, each within `amount`, may add up to a wrong bill."""
 
     amount: Decimal = Decimal("0.01")
-    percent: Decimal = Decimal(0)
+    percent: Decimal = Decimal("0.5")
+    total: Decimal = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +92,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apart:
-    """What is in one of the two and not compared, summed."""
+    """What is in one of the two and not compared, summed: `cost` in units of `currency`, both None where it is not
+    known or of several currencies."""
 
     side: Literal["invoice", "ledger"]
     what: str
     reason: str
     lines: int
     cost: Decimal | None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """The whole comparison. `ok`: no row is beyond the tolerance."""
+    """The whole comparison. `ok`: neither a row nor the total is beyond the tolerance. `rounding` is what the rounding
+    of the compared lines' amounts can come to: half a unit of the file's last place (no coarser than cents) each.
+    `grand_total` is of all lines of the file, those set apart too; None in a file of tokens alone."""
 
     file: str
     shape: str
@@ -112,10 +118,22 @@ class Reconciled:
     rows: tuple[Row, ...]
     apart: tuple[Apart, ...]
     notes: tuple[str, ...] = field(default_factory=tuple)
+    rounding: Decimal = Decimal(0)
+    grand_total: Decimal | None = None
 
     @property
     def ok(self) -> bool:
-        return all(row.within for row in self.rows)
+        return all(row.within for row in self.rows) and self.total_within
+
+    @property
+    def difference(self) -> Decimal | None:
+        """The invoice's total less the ledger's, of what is compared; None in a file of tokens alone."""
+        return exact_sum([self.invoiced, -self.recorded]) if self.currency is not None else None
+
+    @property
+    def total_within(self) -> bool:
+        allowed = max(abs(self.invoiced) * self.tolerance.total / 100, self.rounding)
+        return self.difference is None or abs(self.difference) <= allowed
 
     @property
     def invoiced(self) -> Decimal:

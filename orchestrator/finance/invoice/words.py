@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ STATUS_WORDS: dict[Status, str] = {
     "matched": "matched", "price": "price differs", "tokens": "tokens differ", "missing_here": "missing in the ledger",
     "missing_there": "missing in the invoice",
 }
+APART_WORDS = {
+    "no usage of a model": "tax and other", "a credit": "credits", "another account's usage": "other accounts",
+}
 
 
 def invoice_table(found: Reconciled, *, width: int = 120) -> str:
@@ -27,29 +31,61 @@ def invoice_table(found: Reconciled, *, width: int = 120) -> str:
     text = io.StringIO()
     console = Console(file=text, width=width, force_terminal=False, highlight=False, markup=False, emoji=False)
     last = found.until - timedelta(days=1)
-    console.print(f"{found.file} ({found.shape}) beside the ledger, {found.since} to {last}, UTC days")
-    console.print(_verdict(found))
-    for note in found.notes:
-        console.print(f"! {note}")
+    head = f"{found.file} ({found.shape}) beside the ledger, {found.since} to {last}, UTC days"
+    for line in (head, _verdict(found), *_totals(found), *(f"! {note}" for note in found.notes)):
+        console.print(line, soft_wrap=True)
     console.print()
     console.print(_by_model(found))
-    if any(row.status != "matched" for row in found.rows):
-        console.print(_differences(found))
+    if told := [row for row in found.rows if row.status != "matched" or (not found.total_within and row.why)]:
+        console.print(_differences(told))
     if found.apart:
         console.print(_apart(found))
     return text.getvalue()
 
 
 def _verdict(found: Reconciled) -> str:
+    """Always with the difference of the totals: lines may all be within the tolerance, and their sum not."""
     beyond = [row for row in found.rows if not row.within]
     matched = sum(row.status == "matched" for row in found.rows)
     rows = counted(len(found.rows), "line")
-    if not beyond:
-        return f"AGREED: all {rows} of day, model and account within {tolerance_words(found.tolerance)}."
+    total = f" (total {_total_difference(found)})" if found.difference is not None else ""
+    if found.ok:
+        return f"AGREED{total}: all {rows} of day, model and account within {tolerance_words(found.tolerance)}."
     return (
-        f"DIFFERENT: {len(beyond):,} of {rows} of day, model and account beyond {tolerance_words(found.tolerance)}; "
-        f"{matched:,} matched."
+        f"DIFFERENT{total}: {len(beyond):,} of {rows} of day, model and account beyond "
+        f"{tolerance_words(found.tolerance)}; {matched:,} matched."
     )
+
+
+def _total_difference(found: Reconciled) -> str:
+    share = f", {found.difference / found.invoiced:+.1%}" if found.difference and found.invoiced else ""
+    return f"{signed(found.difference or Decimal(0))} {found.currency}{share}"
+
+
+def _totals(found: Reconciled) -> Iterator[str]:
+    if found.difference is None:
+        return
+    limit = f"{found.tolerance.total:f}%"
+    if found.total_within and abs(found.difference) * 100 > abs(found.invoiced) * found.tolerance.total:
+        limit += f", or the file's rounding of {amount(found.rounding)}"
+    yield (
+        f"Total: invoice {amount(found.invoiced)}, ledger {amount(found.recorded)} {found.currency}, difference "
+        f"{_total_difference(found)}: {'within' if found.total_within else 'BEYOND'} {limit}."
+    )
+    if found.grand_total is not None:
+        yield f"{_grand_total(found)}."
+
+
+def _grand_total(found: Reconciled) -> str:
+    """The file's own sum, as it stands on the provider's bill."""
+    assert found.grand_total is not None
+    parts = {"compared": found.invoiced}
+    for one in found.apart:
+        if one.side == "invoice" and one.cost is not None:
+            name = APART_WORDS.get(one.reason, one.reason)
+            parts[name] = exact_sum([parts.get(name), one.cost])
+    of = f" = {' + '.join(f'{name} {amount(cost)}' for name, cost in parts.items())}" if len(parts) > 1 else ""
+    return f"The file's grand total: {amount(found.grand_total)} {found.currency}{of}"
 
 
 def tolerance_words(given: Tolerance) -> str:
@@ -60,36 +96,38 @@ def _by_model(found: Reconciled) -> Table:
     code = found.currency or "no money in the file: tokens"
     table = _new("By model and account", "model", "account", f"invoice ({code})", f"ledger ({code})", "difference",
                  "lines", "matched")
+    by_money = found.currency is not None
     for model, account in sorted({(row.model, row.account) for row in found.rows}):
         rows = [row for row in found.rows if (row.model, row.account) == (model, account)]
         table.add_row(
-            model or "(all)", account or "-", *_three(rows), f"{len(rows):,}",
+            model or "(all)", account or "-", *_three(rows, by_money), f"{len(rows):,}",
             f"{sum(row.status == 'matched' for row in rows):,}",
         )
-    table.add_row("all", "", *_three(found.rows), f"{len(found.rows):,}",
+    table.add_row("all", "", *_three(found.rows, by_money), f"{len(found.rows):,}",
                   f"{sum(row.status == 'matched' for row in found.rows):,}")
     return table
 
 
-def _three(rows: list[Row] | tuple[Row, ...]) -> tuple[str, str, str]:
-    if any(row.invoice.cost is not None for row in rows):
+def _three(rows: Sequence[Row], by_money: bool) -> tuple[str, str, str]:
+    """Invoice, ledger, difference: one unit for all of the table, so that its columns add up. What only one of the two
+    has is nothing in the other."""
+    if by_money:
         theirs, ours = exact_sum(row.invoice.cost for row in rows), exact_sum(row.ledger.cost for row in rows)
-        return amount(theirs), amount(ours), signed(theirs - ours)
+        return amount(theirs), amount(ours), signed(exact_sum([theirs, -ours]))
     theirs_n, ours_n = (sum(sum((side.tokens or {}).values()) for side in sides) for sides in
                         ([row.invoice for row in rows], [row.ledger for row in rows]))
     return f"{theirs_n:,}", f"{ours_n:,}", f"{theirs_n - ours_n:+,}"
 
 
-def _differences(found: Reconciled) -> Table:
+def _differences(rows: Sequence[Row]) -> Table:
     table = _new("Where they differ (invoice less ledger)", "day", "model", "account", "what", "difference", "tokens",
                  "", "likely reason")
-    for row in found.rows:
-        if row.status != "matched":
-            table.add_row(
-                str(row.day), row.model or "(all)", row.account or "-", STATUS_WORDS[row.status],
-                "-" if row.difference is None else signed(row.difference), _token_words(row),
-                "" if row.within else "beyond", "; ".join(row.why),
-            )
+    for row in rows:
+        table.add_row(
+            str(row.day), row.model or "(all)", row.account or "-", STATUS_WORDS[row.status],
+            "-" if row.difference is None else signed(row.difference), _token_words(row),
+            "within" if row.within else "beyond", "; ".join(row.why),
+        )
     return table
 
 
@@ -99,9 +137,10 @@ def _token_words(row: Row) -> str:
 
 
 def _apart(found: Reconciled) -> Table:
-    table = _new("Set apart, in no figure above", "in", "what", "why", "amount", "lines or calls")
+    table = _new("Set apart, in no figure above", "in", "what", "why", "amount", "currency", "lines or calls")
     for one in found.apart:
-        table.add_row(one.side, one.what or "(not named)", one.reason, amount(one.cost), f"{one.lines:,}")
+        table.add_row(one.side, one.what or "(not named)", one.reason, amount(one.cost), one.currency or "-",
+                      f"{one.lines:,}")
     return table
 
 
@@ -114,7 +153,7 @@ def _new(title: str, *columns: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    left = ("model", "account", "what", "why", "in", "day", "likely reason", "")
+    left = ("currency", "model", "account", "what", "why", "in", "day", "likely reason", "")
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", overflow="fold")
     return table

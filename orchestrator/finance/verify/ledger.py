@@ -6,7 +6,7 @@ Rows are streamed; memory holds a few thousand of them, the sums by hour, and th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ def verify(
         done.findings.add(costs.run_costs(connection, period))
         done.findings.add(costs.runs_as_ended(connection, period))
         done.findings.add(totals.lines(connection, period))
+        done.findings.add(totals.gpu_hours(connection, period))
         done.findings.add(totals.report_totals(connection, period, time.time() if now is None else now))
         if file is not None:
             done.findings.add(closed.check_file(file, months))
@@ -81,6 +82,12 @@ def verify(
 def count_rows(store: Readable) -> int:
     with store.read() as connection:
         return rows.count_rows(connection)
+
+
+def chain_findings(connection: Connection, anchored: Sequence[CloseDocument]) -> Iterator[Finding]:
+    """What the chains alone tell: rows that were changed, removed, moved or put in."""
+    yield from chains.walk(rows.sealed_rows(connection), _heads(connection), closed.anchors_of(anchored))
+    yield from _superseded_alone(connection)
 
 
 def _walk(connection: Connection, done: Verified, anchored: list[CloseDocument], advance: Advance) -> None:

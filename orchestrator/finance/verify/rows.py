@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -30,7 +31,6 @@ _STEPS = (
 )
 _DRAWN = (
     select(spot_check.c.run_id, spot_check.c.step, spot_check.c.propensity).where(among(spot_check.c.run_id))
-    .order_by(spot_check.c.run_id, spot_check.c.step)
 )
 _SOURCES = select(run.c.run_id, run.c.source_run_id).where(among(run.c.run_id))
 
@@ -131,6 +131,8 @@ def _outcomes(connection: Connection, *where: ColumnElement[bool]) -> Iterator[S
         ids = {"among": [one.row for one in some]}
         steps = _by_run(connection.execute(_STEPS, ids), seals.exact_step)
         drawn = _by_run(connection.execute(_DRAWN, ids), list)
+        for of_run in drawn.values():
+            of_run.sort(key=itemgetter(0))  # as it was sealed: by code points, whatever the language of the database
         sources = {run_id: source for run_id, source in connection.execute(_SOURCES, ids) if source}
         for one in some:
             values = (*one.values, sources.get(one.row), steps.get(one.row), drawn.get(one.row))

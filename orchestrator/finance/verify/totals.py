@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Integer, case, cast, func, select
 
 from orchestrator.finance.closing.figures import differences, figures_of, read_figures, within
+from orchestrator.finance.closing.view import Snapshot
 from orchestrator.finance.period import Period
 from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.report import build_report
 from orchestrator.finance.verify.findings import Finding
 from orchestrator.finance.verify.rows import call, run
 from orchestrator.records import TOKEN_CLASSES
+from orchestrator.store.allocations import allocated, bill_of_hour, rented
 from orchestrator.store.keys import HOUR_S
 from orchestrator.store.line_tables import LineKey, LineRow
 from orchestrator.store.lines import Key
@@ -24,17 +25,6 @@ from orchestrator.store.statements import table
 line, line_key = table(LineRow), table(LineKey)
 TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 SUMS = ("calls", "priced", "cost_nano", "bound_nano", *TOKENS)
-
-
-class Snapshot:
-    """A store as one connection sees it: for reports that must say what the rest of the verification sees."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        yield self._connection
 
 
 def report_totals(connection: Connection, period: Period, now: float) -> Iterator[Finding]:
@@ -53,6 +43,29 @@ def lines(connection: Connection, period: Period) -> Iterator[Finding]:
     for place, sums in kept.items():
         if any(sums):
             yield from _compared(tuple(place), sums, None)
+
+
+def gpu_hours(connection: Connection, period: Period) -> Iterator[Finding]:
+    """The closed hours of rented GPUs: their shares beside the bill of the price that the hour was billed by. An hour
+    with no share may be free: the GPU had been given back."""
+    entries = rented(connection)
+    c = allocated.c
+    sums = (
+        select(c.hour, c.model, func.max(c.price_version).label("version"), func.count().label("rows"),
+               func.count(c.price_version.distinct()).label("versions"),
+               cast(func.sum(c.nano), BigInteger).label("nano"))
+        .where(within(c.hour * HOUR_S, period)).group_by(c.hour, c.model).order_by(c.hour, c.model)
+    )
+    for row in connection.execute(sums):
+        entry = entries.get(row.version) if row.versions == 1 else None
+        bill = None if entry is None else bill_of_hour(entry)
+        if row.nano != bill and not (row.rows == 1 and row.nano == 0):
+            told = "it names no one price of a rented GPU" if bill is None else f"its bill is {bill:,}"
+            at = datetime.fromtimestamp(row.hour * HOUR_S, UTC)
+            yield Finding(
+                kind="total", table="allocated",
+                words=f"the GPU hour {at:%Y-%m-%d %H}:00 of {row.model}: {row.nano:,} billionths are spread, {told}",
+            )
 
 
 def _kept(period: Period) -> Any:

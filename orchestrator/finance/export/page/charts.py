@@ -33,7 +33,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyChart:
-    """Cost a day, stacked by role. `days` are the labels below, not of every day where they are many."""
+    """Cost a day, stacked by role. `days` are the labels below, not of every day where they are many. `at_least`: the
+    cost of some calls is unknown, and not drawn."""
 
     currency: str
     words: str
@@ -41,11 +42,13 @@ class DailyChart:
     ticks: tuple[Tick, ...]
     days: tuple[Tick, ...]
     roles: tuple[str, ...]
+    at_least: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """Cost per success of one line: the bar's length, and the interval's ends (None: there is none)."""
+    """Cost per success of one line: the bar's length, the interval's ends (None: there is none), and how the figure
+    reads: "at least" is drawn open, since the bar ends where its cost does not."""
 
     name: str
     y: float
@@ -53,6 +56,7 @@ class Bar:
     low: float | None
     high: float | None
     value: Decimal
+    reads: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +76,12 @@ def daily_charts(breakdown: Breakdown) -> list[DailyChart]:
             if one.currency == code and one.cost is not None and one.group["role"] in ROLES:
                 costs.setdefault(one.group["day"], {})[one.group["role"]] = one.cost.amount
         if costs:
-            charts.append(_daily(code, costs))
+            more = any(one.at_least for one in breakdown.by_day if one.currency in (code, None))
+            charts.append(_daily(code, costs, more))
     return charts
 
 
-def _daily(code: str, costs: Mapping[str, Mapping[str, Decimal]]) -> DailyChart:
+def _daily(code: str, costs: Mapping[str, Mapping[str, Decimal]], more: bool) -> DailyChart:
     from datetime import date
 
     days = sorted(costs)
@@ -102,7 +107,7 @@ def _daily(code: str, costs: Mapping[str, Mapping[str, Decimal]]) -> DailyChart:
     words = f"{len(days)} days with calls; the dearest was {most}: {sum(costs[most].values(), Decimal(0)):f} {code}."
     used = tuple(role for role in ROLES if any(role in held for held in costs.values()))
     return DailyChart(currency=code, words=words, blocks=tuple(blocks), ticks=tuple(ticks), days=tuple(labels),
-                      roles=used)
+                      roles=used, at_least=more)
 
 
 def unit_charts(report: Report) -> list[UnitChart]:
@@ -118,7 +123,8 @@ def unit_charts(report: Report) -> list[UnitChart]:
         bars = tuple(
             Bar(name=name, y=16.0 + 34.0 * i, length=room * scale.part(unit.value or Decimal(0)),
                 low=None if unit.low is None else left + room * scale.part(unit.low),
-                high=None if unit.high is None else left + room * scale.part(unit.high), value=unit.value or Decimal(0))
+                high=None if unit.high is None else left + room * scale.part(unit.high), value=unit.value or Decimal(0),
+                reads=unit.qualifier)
             for i, (name, unit) in enumerate(known)
         )
         ticks = tuple(Tick(at=left + room * scale.part(v), label=f"{v:f}") for v in scale.marks)

@@ -12,8 +12,10 @@ from orchestrator.finance.breakdown import Breakdown
 from orchestrator.finance.export.figures import (
     MEANINGS,
     SYMBOLS,
+    by_validator,
     estimated,
     line_name,
+    maturing,
     measured,
     shown,
     spell,
@@ -22,9 +24,20 @@ from orchestrator.finance.export.figures import (
 from orchestrator.finance.export.page.charts import daily_charts, unit_charts
 from orchestrator.finance.plain import plain_decimal
 from orchestrator.finance.records import Report
-from orchestrator.finance.words import SOURCE_WORDS, amount, definition, remarks, share, success_rate, successes
+from orchestrator.finance.words import (
+    SOURCE_WORDS,
+    amount,
+    definition,
+    incomplete,
+    remarks,
+    share,
+    success_rate,
+    successes,
+)
 from orchestrator.records import Money
 
+SMALL = Decimal("0.01")
+"""Below this, a thousand successes are the figure that can be read."""
 CARDS = 6
 """Lines shown with a card of their own; more are in the table alone."""
 
@@ -39,6 +52,8 @@ def render_page(report: Report, breakdown: Breakdown) -> bytes:
         cards=pairs if len(pairs) <= CARDS else [], level=level, urgent=urgent,
         notes=[one for one in breakdown.attention if not one.urgent],
         made=datetime.fromtimestamp(report.created_at, UTC), daily=daily_charts(breakdown),
+        open_codes={spend.currency for line, spend in pairs if incomplete(line)},
+        with_errors=any(spend.with_errors for _, spend in pairs), maturing=maturing(report),
         units=unit_charts(report), days=_days(breakdown), meanings=MEANINGS,
         definitions=[definition(one) for one in report.definitions],
         remarks=[
@@ -50,8 +65,9 @@ def render_page(report: Report, breakdown: Breakdown) -> bytes:
 
 
 def _days(breakdown: Breakdown) -> list[tuple[Any, ...]]:
-    """Day, currency, cost, runs, known successes."""
+    """Day, currency, cost, whether there is more to it, runs, known successes."""
     costs: dict[tuple[str, str], int] = {}
+    more = {one.group["day"] for one in breakdown.by_day if one.at_least}
     for one in breakdown.by_day:
         if one.currency and one.cost is not None:
             place = one.group["day"], one.currency
@@ -61,7 +77,7 @@ def _days(breakdown: Breakdown) -> list[tuple[Any, ...]]:
         held = counts.setdefault(run.day.isoformat(), [0, 0])
         held[0], held[1] = held[0] + run.runs, held[1] + run.successes
     return [
-        (day, code, Money(nano=nano, currency=code), *counts.get(day, [0, 0]))
+        (day, code, Money(nano=nano, currency=code), day in more, *counts.get(day, [0, 0]))
         for (day, code), nano in sorted(costs.items())
     ]
 
@@ -88,8 +104,10 @@ def _template() -> Any:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"money": _money, "exact": _exact, "share": share, "name": line_name, "shown": shown}
+    environment.tests["incomplete"] = incomplete
     environment.globals |= {
         "measured": measured, "estimated": estimated, "success_rate": success_rate, "successes": successes,
-        "SOURCE_WORDS": SOURCE_WORDS,
+        "SOURCE_WORDS": SOURCE_WORDS, "by_validator": by_validator, "incomplete": incomplete,
+        "SMALL": SMALL,
     }
     return environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.finance.export.figures import ROLES
 from orchestrator.finance.export.workbook.sheet import ACCENT, INK, RULE, Table
-from orchestrator.finance.export.workbook.tables import DOWN, HIGH, UNIT, UP
+from orchestrator.finance.export.workbook.tables import COST, DOWN, HIGH, LABEL, UNIT, UP
 
 PALETTE = {
     "draft": "#4C9F70", "sample": "#8BC6A4", "judge": "#F2B134", "repair": "#E07A5F", "redo": "#B5442E",
@@ -26,9 +26,9 @@ def unit_charts(book: Any, sheet: Any, table: Table, place: Place) -> None:
         first, last = _block(table, code)
         chart = book.add_chart({"type": "column"})
         chart.add_series({
-            "name": f"cost per success, {code}", "categories": f"={table.span('name', first, last)}",
+            "name": f"cost per success, {code}", "categories": f"={table.span(LABEL, first, last)}",
             "values": f"={table.span(UNIT, first, last)}", "fill": {"color": ACCENT},
-            "gap": 400 if last - first < 2 else 120,
+            "points": _points(table, first, last), "gap": 400 if last - first < 2 else 120,
             "y_error_bars": {
                 "type": "custom", "plus_values": f"={table.span(UP, first, last)}",
                 "minus_values": f"={table.span(DOWN, first, last)}", "line": {"color": INK, "width": 1.25},
@@ -51,10 +51,21 @@ def daily_charts(book: Any, sheet: Any, table: Table, place: Place) -> None:
                     "name": title, "categories": f"={table.span('day (UTC)', first, last)}",
                     "values": f"={table.span(title, first, last)}", "fill": {"color": PALETTE[title]}, "gap": 60,
                 })
-        _dress(chart, f"Cost by day and role, {code}")
-        chart.set_x_axis({"date_axis": True, "num_format": "d mmm", "num_font": {"color": INK}})
+        more = " (calls of unknown cost are not drawn)" if table.total_is_least(COST, code) else ""
+        _dress(chart, f"Cost by day and role, {code}{more}")
+        axis: dict[str, Any] = {"num_format": "d mmm", "num_font": {"color": INK}}
+        every = {"major_unit": max(1, (last - first) // 10), "major_unit_type": "days"}
+        chart.set_x_axis(axis | ({"date_axis": True, **every} if last > first else {"text_axis": True}))
         chart.set_legend({"position": "bottom"})
         sheet.insert_chart(place[0] + i * 16, place[1], chart, _SIZE)
+
+
+def _points(table: Table, first: int, last: int) -> list[dict[str, Any] | None]:
+    """A figure that is "at least" so much is hatched: the bar ends where the cost does not."""
+    reads = table.columns[table.place("reads")].values[first - table.first : last - table.first + 1]
+    hatched = {"pattern": {"pattern": "wide_upward_diagonal", "fg_color": ACCENT, "bg_color": "#FFFFFF"},
+               "border": {"color": ACCENT}}
+    return [hatched if one == "at least" else None for one in reads]
 
 
 _SIZE = {"x_scale": 1.45, "y_scale": 1.2, "x_offset": 4, "y_offset": 8}

@@ -25,7 +25,8 @@ INK, ACCENT, SOFT, RULE = "#1F2933", "#1F4E79", "#F1F5F9", "#CBD5E1"
 class Column:
     """`values` one a row; of money, exact amounts. `formula` is written where the value is known, with `[title]` for
     the cell of that column in the same row. `total`: the sheet sums it up. `hidden` columns feed charts. `blank` is
-    said where a value is None."""
+    said where a value is None. `least` is one a row: whether the amount is to be read as "at least" so much, which its
+    number format says."""
 
     title: str
     kind: Kind
@@ -35,6 +36,11 @@ class Column:
     width: float | None = None
     hidden: bool = False
     blank: str = "unknown"
+    least: Sequence[bool] = ()
+
+    def is_least(self, row: int) -> bool:
+        """`row` counted from 0."""
+        return bool(self.least) and self.least[row]
 
 
 @dataclass(slots=True)
@@ -51,11 +57,12 @@ class Formats:
         return self.made[key]
 
 
-def money_format(code: str, decimals: int) -> str:
-    """A dash for zero: what is unknown is said in words."""
+def money_format(code: str, decimals: int, *, least: bool = False) -> str:
+    """A dash for zero: what is unknown is said in words, and `least` where there is more to the sum than is known."""
     number = f"#,##0.{'0' * decimals}"
     whole = f"{SYMBOLS[code]}{number}" if code in SYMBOLS else f'{number} "{code}"'
-    return f'{whole};-{whole};"-"'
+    said = '"at least "' if least else ""
+    return f'{said}{whole};{said}-{whole};{said}"-"'
 
 
 _NUMBERS: Mapping[str, str] = {"count": "#,##0", "number": "#,##0.0", "share": "0.0%", "date": "yyyy-mm-dd"}
@@ -111,6 +118,11 @@ class Table:
         pairs = zip(column.values, self.currencies, strict=True)
         return sum((value for value, at in pairs if at == code and value is not None), Decimal(0))
 
+    def total_is_least(self, title: str, code: str) -> bool:
+        """Is an amount missing from the total of that currency."""
+        column = self.columns[self.place(title)]
+        return any(column.is_least(i) for i, at in enumerate(self.currencies) if at in (code, None, ""))
+
     def formula(self, column: Column, row: int) -> str:
         """That of a cell in `row`, as formulas count."""
         return _TITLE.sub(lambda found: f"{self.letter(found[1])}{row}", column.formula)
@@ -119,13 +131,14 @@ class Table:
 def write_table(book: Any, formats: Formats, table: Table, *, title: str, words: str) -> Any:
     """Lay the sheet out; returns it, for charts to be put below or beside."""
     sheet = book.add_worksheet(table.name)
+    decimals = _decimals(table)
     sheet.hide_gridlines(2)
     sheet.set_default_row(18)
     sheet.set_row(0, 26)
     sheet.write_string(0, 0, title, formats.get(bold=True, font_size=16, font_color=ACCENT))
     sheet.write_string(1, 0, words, formats.get(font_color="#52606D", italic=True))
-    sheet.set_row(HEADER, 34)
-    decimals = _decimals(table)
+    sheet.set_row(HEADER, 16 * max(2, *(_lines(column.title, column.width or _width(column, decimals[column.title]))
+                                       for column in table.columns if not column.hidden), 1) + 2)
     for at, column in enumerate(table.columns):
         _write_column(sheet, formats, table, at, column, decimals)
     if table.codes and any(column.total for column in table.columns):
@@ -162,7 +175,7 @@ def _write_column(
     ))
     for i, value in enumerate(column.values):
         code = table.currencies[i] if table.currencies else None
-        look = _look(column, code, decimals[column.title])
+        look = _look(column, code, decimals[column.title], least=column.is_least(i))
         formula = table.formula(column, HEADER + 2 + i)
         write(sheet, HEADER + 1 + i, at, column.blank if value is None else value, formats.get(**look), formula)
     sheet.set_column(at, at, column.width or _width(column, decimals[column.title]), None,
@@ -186,23 +199,36 @@ def as_number(value: Decimal | float) -> float:
     return value if isinstance(value, int) else float(value)
 
 
-def _look(column: Column, code: str | None, decimals: int) -> dict[str, Any]:
+def _look(column: Column, code: str | None, decimals: int, *, least: bool) -> dict[str, Any]:
     rule = {"bottom": 1, "bottom_color": RULE}
     if column.kind == "text":
         return {**rule, "align": "left", "indent": 1, "text_wrap": bool(column.width and column.width > 40)}
-    number = money_format(code or "", decimals) if column.kind == "money" and code else _NUMBERS.get(column.kind)
+    money = column.kind == "money" and code
+    number = money_format(code or "", decimals, least=least) if money else _NUMBERS.get(column.kind)
     side = "left" if column.kind == "date" else "right"
     return {**rule, "num_format": number or f"#,##0.{'0' * decimals}", "align": side}
 
 
+def _lines(title: str, width: float) -> int:
+    """How many lines a bold heading takes in a column so wide."""
+    lines, room = 1, width - 3
+    left = room
+    for word in title.split():
+        if len(word) > left and left < room:
+            lines, left = lines + 1, room
+        left -= len(word) + 1
+    return lines
+
+
 def _width(column: Column, decimals: int) -> float:
+    longest_word = max(map(len, column.title.split())) + 3  # a heading wraps between words, beside a filter's button
     if column.kind == "text":
         longest = max((len(str(value)) for value in column.values), default=0)
         return min(max(longest, len(column.title), 8) + 2, 44)
     if column.kind == "money":
         most = max((len(f"{v:,.{decimals}f}") for v in column.values if v is not None), default=0)
-        return max(most + 4, 12)
-    return max(11, min(len(column.title), 12))
+        return max(most + (12 if any(column.least) else 4), longest_word, 12)
+    return max(11, min(len(column.title), 12), longest_word)
 
 
 def _write_totals(sheet: Any, formats: Formats, table: Table, decimals: Mapping[str, int]) -> None:
@@ -216,7 +242,10 @@ def _write_totals(sheet: Any, formats: Formats, table: Table, decimals: Mapping[
             if column.total and column.kind == "money":
                 formula = (f"=SUMIF({codes}{table.first}:{codes}{table.last},\"{code}\","
                            f"{letter}{table.first}:{letter}{table.last})")
-                form = formats.get(**look, num_format=money_format(code, decimals[column.title]), align="right")
+                number = money_format(
+                    code, decimals[column.title], least=table.total_is_least(column.title, code)
+                )
+                form = formats.get(**look, num_format=number, align="right")
                 sheet.write_formula(row, at, formula, form, as_number(table.total(column.title, code)))
             else:
                 words = f"Total, {code}" if at == 0 else code if column.title == "currency" else ""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.finance.breakdown import Breakdown
-from orchestrator.finance.export.figures import places, spell
+from orchestrator.finance.export.figures import maturing, places, spell
 from orchestrator.finance.export.workbook.charts import daily_charts, unit_charts
 from orchestrator.finance.export.workbook.sheet import (
     ACCENT,
@@ -21,19 +21,22 @@ from orchestrator.finance.export.workbook.sheet import (
     write,
 )
 from orchestrator.finance.export.workbook.tables import (
+    BY_WORD,
     COST,
     ESTIMATED,
     HIGH,
     KNOWN,
     LOW,
     MEASURED,
+    PRICED,
     RUNS,
     THOUSAND,
     UNIT,
 )
 from orchestrator.finance.records import Report
 
-SHOWN = (UNIT, "reads", LOW, HIGH, THOUSAND, COST, RUNS, KNOWN, ESTIMATED, MEASURED)
+SHOWN = (UNIT, PRICED, "reads", LOW, HIGH, THOUSAND, COST, RUNS, KNOWN, ESTIMATED, MEASURED, BY_WORD)
+"""Those of them that the report has."""
 TIE = "ROUND({0}-{1},9)=0"
 
 
@@ -48,21 +51,22 @@ def write_summary(
     sheet.write_string(0, 0, "Cost per successful outcome", formats.get(bold=True, font_size=20, font_color=ACCENT))
     sheet.write_string(1, 0, f"{spell(report.query.period)}. Made {made:%Y-%m-%d %H:%M} UTC.",
                        formats.get(font_color="#52606D"))
-    row = _write_attention(sheet, formats, breakdown, 3)
+    row = _write_attention(sheet, formats, report, breakdown, 3)
     row = _write_figures(sheet, formats, report, lines, row + 1)
     row = _write_totals(sheet, formats, lines, others, row + 1)
     unit_charts(book, sheet, lines, (row + 1, 0))
-    daily_charts(book, sheet, others[-1], (row + 1, 5))
+    daily_charts(book, sheet, others[-1], (row + 1, 6))  # as wide as the first chart: 30 and five times 16 characters
     sheet.set_column(0, 0, 30)
-    sheet.set_column(1, len(SHOWN) + 1, 14)
+    sheet.set_column(1, len(SHOWN) + 1, 16)
     sheet.set_row(0, 32)
     printed(sheet)
 
 
-def _write_attention(sheet: Any, formats: Formats, breakdown: Breakdown, row: int) -> int:
+def _write_attention(sheet: Any, formats: Formats, report: Report, breakdown: Breakdown, row: int) -> int:
     urgent = [one for one in breakdown.attention if one.urgent]
     if not urgent:
-        sheet.write_string(row, 0, "Nothing urgent needs attention.", formats.get(font_color="#2F855A", bold=True))
+        words = " ".join(["Nothing urgent needs attention.", maturing(report)]).strip()
+        sheet.write_string(row, 0, words, formats.get(font_color="#2F855A", bold=True))
         return row + 1
     sheet.write_string(row, 0, "Needs attention", formats.get(font_color="#B5442E", bold=True, font_size=13))
     for i, one in enumerate(urgent, 1):
@@ -77,12 +81,13 @@ def _write_figures(sheet: Any, formats: Formats, report: Report, lines: Table, r
     sheet.write_string(row, 0, lines.name, left)
     level = f"{report.query.confidence:.0%}"
     titles = {"reads": "", LOW: f"{LOW} ({level})", HIGH: f"{HIGH} ({level})"}
-    for at, title in enumerate(SHOWN, 1):
+    shown = [title for title in SHOWN if any(column.title == title for column in lines.columns)]
+    for at, title in enumerate(shown, 1):
         sheet.write_string(row, at, titles.get(title, title), head)
     for i in range(lines.rows):
         column = lines.columns[lines.place("name")]
         sheet.write_string(row + 1 + i, 0, column.values[i], formats.get(bold=True, bottom=1, bottom_color=RULE))
-        for at, title in enumerate(SHOWN, 1):
+        for at, title in enumerate(shown, 1):
             _write_figure(sheet, formats, lines, lines.columns[lines.place(title)], i, (row + 1 + i, at))
     return row + 1 + lines.rows
 
@@ -99,7 +104,8 @@ def _write_figure(
         return
     code = lines.currencies[i] or ""
     kinds = {"count": "#,##0", "number": "#,##0.0", "share": "0.0%",
-             "money": money_format(code, places(column.values) if column.kind == "money" else 2)}
+             "money": money_format(code, places(column.values) if column.kind == "money" else 2,
+                                   least=column.is_least(i))}
     formula = f"='{lines.name}'!{lines.letter(column.title)}{lines.first + i}"
     write(sheet, *cell, value, formats.get(**look, num_format=kinds[column.kind]), formula)
 
@@ -117,8 +123,9 @@ def _write_totals(sheet: Any, formats: Formats, lines: Table, others: Sequence[T
         sheet.write_string(i, 0, code, formats.get())
         held = [table for table in shown if code in table.codes]
         decimals = places(table.total(COST, code) for table in held)
-        money = formats.get(num_format=money_format(code, decimals), align="right")
         for at, table in enumerate(shown, 1):
+            least = code in table.codes and table.total_is_least(COST, code)
+            money = formats.get(num_format=money_format(code, decimals, least=least), align="right")
             if code in table.codes:
                 write(sheet, i, at, table.total(COST, code), money, f"={table.total_cell(COST, code)}")
             else:

@@ -7,14 +7,18 @@ from datetime import date
 from decimal import Decimal
 
 from orchestrator.finance.breakdown import APART, Breakdown, Sum
-from orchestrator.finance.export.figures import ROLES, estimated, line_name, measured, shown, spends
+from orchestrator.finance.export.figures import ROLES, by_validator, estimated, line_name, measured, shown, spends
+from orchestrator.finance.export.figures import SHOWN as GROUPS
 from orchestrator.finance.export.workbook.sheet import Column, Table
 from orchestrator.finance.records import Report, Spend
-from orchestrator.finance.words import remarks
+from orchestrator.finance.words import incomplete, remarks
 from orchestrator.records import TOKEN_CLASSES, Money
 
 COST, RUNS, KNOWN, ESTIMATED, UNIT = "cost", "runs", "known successes", "estimated successes", "cost per success"
 LOW, HIGH, MEASURED, THOUSAND = "long run, low", "long run, high", "measured", "per 1,000 successes"
+SHEETS = ("pipeline", "version", "owner", "mode", "tenant")
+"""Groups that the sheet of the lines is named after. A tag may be named anything, and `By cost centre` is taken."""
+BY_WORD, PRICED, LABEL = "by the validator's word", "per success, errors priced", "label"
 UP, DOWN = "above", "below"
 UNIT_FORMULA = f"=[{COST}]/([{KNOWN}]+[{ESTIMATED}])"
 
@@ -24,28 +28,42 @@ def by_line(report: Report) -> Table:
     pairs = spends(report)
     lines, spend = [line for line, _ in pairs], [one for _, one in pairs]
     units = [one.per_success for one in spend]
-    name = f"By {shown(report.query.by[0])}" if len(report.query.by) == 1 else "By group"
-    return Table(name=name, currencies=[one.currency for one in spend], columns=[
+    least, unit_least = [incomplete(line) for line in lines], [unit.qualifier == "at least" for unit in units]
+    return Table(name=_sheet(report), currencies=[one.currency for one in spend], columns=[
         *_groups(report),
-        Column(title=COST, kind="money", values=_amounts(one.total for one in spend), total=True),
+        Column(title=COST, kind="money", values=_amounts(one.total for one in spend), total=True, least=least),
         Column(title=RUNS, kind="count", values=[line.runs for line in lines]),
         Column(title=KNOWN, kind="count", values=[line.successes for line in lines]),
         Column(title=ESTIMATED, kind="number", values=[estimated(line) for line in lines]),
         Column(title=MEASURED, kind="share", values=[measured(line) for line in lines], blank="-"),
+        Column(title=BY_WORD, kind="share", values=[by_validator(line) for line in lines], blank="-"),
         Column(title=UNIT, kind="money", values=[unit.value for unit in units], formula=UNIT_FORMULA),
         Column(title="reads", kind="text", values=[unit.qualifier for unit in units]),
         Column(title=LOW, kind="money", values=[unit.low for unit in units], blank="-"),
         Column(title=HIGH, kind="money", values=[unit.high for unit in units], blank="-"),
-        Column(title=THOUSAND, kind="money", values=[unit.per_thousand for unit in units], formula=f"=[{UNIT}]*1000"),
-        Column(title="wasted on failures", kind="money", values=_amounts(one.waste for one in spend), total=True),
+        Column(title=THOUSAND, kind="money", values=[unit.per_thousand for unit in units], formula=f"=[{UNIT}]*1000",
+               least=unit_least),
+        *_with_errors(spend),
+        Column(title="wasted on failures", kind="money", values=_amounts(one.waste for one in spend), total=True,
+               least=least),
         Column(title="escalated", kind="share", values=[line.escalation_rate for line in lines], blank="-"),
         Column(title="note", kind="text", values=[unit.note for unit in units], width=42),
         Column(title="name", kind="text", values=[line_name(line) for line in lines], hidden=True),
+        Column(title=LABEL, kind="text", hidden=True,
+               values=[f"{line_name(line)} ({unit.qualifier})" if unit.qualifier else line_name(line)
+                       for line, unit in zip(lines, units, strict=True)]),
         Column(title=UP, kind="money", values=[_less(unit.high, unit.value) for unit in units],
                formula=f"=[{HIGH}]-[{UNIT}]", hidden=True, blank=""),
         Column(title=DOWN, kind="money", values=[_less(unit.value, unit.low) for unit in units],
                formula=f"=[{UNIT}]-[{LOW}]", hidden=True, blank=""),
     ])
+
+
+def _sheet(report: Report) -> str:
+    """Named after what the lines are grouped by, unless another sheet has the name or a workbook can't have it."""
+    if len(report.query.by) == 1 and report.query.by[0] in SHEETS:
+        return f"By {shown(report.query.by[0])}"
+    return "By group"
 
 
 def details(report: Report) -> Table:
@@ -64,7 +82,6 @@ def details(report: Report) -> Table:
         money("baseline, apart", (one.baseline for one in spend)),
         money("calibration, apart", (one.calibration for one in spend)),
         money("unsettled, at most", (one.unsettled_bound for one in spend)),
-        *_with_errors(spend),
         *_with_idle(spend),
         Column(title="known failures", kind="count", values=[line.failures for line in lines]),
         Column(title="unknown, not estimated", kind="count", values=[line.not_estimated for line in lines]),
@@ -83,7 +100,7 @@ def _with_errors(spend: Sequence[Spend]) -> list[Column]:
         return []
     units = [one.with_errors.per_success if one.with_errors else None for one in spend]
     return [
-        Column(title="per success, errors priced", kind="money", values=[u.value if u else None for u in units]),
+        Column(title=PRICED, kind="money", values=[u.value if u else None for u in units]),
         Column(title="errors priced, low", kind="money", values=[u.low if u else None for u in units], blank="-"),
         Column(title="errors priced, high", kind="money", values=[u.high if u else None for u in units], blank="-"),
     ]
@@ -112,10 +129,15 @@ def notes(report: Report) -> Table:
 def _groups(report: Report) -> list[Column]:
     pairs = spends(report)
     return [
-        *(Column(title=shown(key), kind="text", values=[line.group[key] or "(none)" for line, _ in pairs])
+        *(Column(title=_heading(key), kind="text", values=[line.group[key] or "(none)" for line, _ in pairs])
           for key in report.query.by),
         Column(title="currency", kind="text", values=[one.currency for _, one in pairs]),
     ]
+
+
+def _heading(key: str) -> str:
+    """A tag is said to be one: it may have the name of a column, and formulas find columns by their headings."""
+    return shown(key) if key in GROUPS else f"tag {key}"
 
 
 def by_model(breakdown: Breakdown) -> Table:
@@ -162,14 +184,17 @@ def daily(breakdown: Breakdown) -> Table:
         held = counts.setdefault(run.day.isoformat(), [0, 0])
         held[0], held[1] = held[0] + run.runs, held[1] + run.successes
     spent = {role: [_cost(sums, code, day, role) for code, day in places] for role in roles}
+    open_ = {(one.currency, one.group["day"], one.group["role"]) for one in breakdown.by_day if one.at_least}
+    least = {role: [bool(open_ & {(code, day, role), (None, day, role)}) for code, day in places] for role in roles}
     titles = [role.replace("_", " ") for role in roles]
     return Table(name="Daily", currencies=[code for code, _ in places], columns=[
         Column(title="day (UTC)", kind="date", values=[date.fromisoformat(day) for _, day in places], width=12),
         Column(title="currency", kind="text", values=[code for code, _ in places]),
-        *(Column(title=title, kind="money", values=spent[role], total=True)
+        *(Column(title=title, kind="money", values=spent[role], total=True, least=least[role])
           for role, title in zip(roles, titles, strict=True)),
         Column(title=COST, kind="money", values=[sum(held, Decimal(0)) for held in zip(*spent.values(), strict=True)]
                if roles else [Decimal(0)] * len(places), total=True,
+               least=[any(held) for held in zip(*least.values(), strict=True)] if roles else (),
                formula=f"=SUM([{titles[0]}]:[{titles[-1]}])" if roles else ""),
         Column(title="apart", kind="money", values=[_apart(sums, code, day) for code, day in places], total=True),
         Column(title=RUNS, kind="count", values=[counts.get(day, [0, 0])[0] for _, day in places]),
@@ -210,7 +235,8 @@ def _spent(sums: Sequence[Sum], *more: Column) -> list[Column]:
     return [
         *more,
         Column(title="calls", kind="count", values=[one.calls for one in sums]),
-        Column(title=COST, kind="money", values=_amounts(one.cost for one in sums), total=True),
+        Column(title=COST, kind="money", values=_amounts(one.cost for one in sums), total=True,
+               least=[one.at_least for one in sums]),
         Column(title="apart", kind="money", values=_amounts(one.apart for one in sums), total=True, blank="-"),
         Column(title="allocated", kind="money", values=_amounts(one.allocated for one in sums), total=True, blank="-"),
         Column(title="unpriced calls", kind="count", values=[one.unpriced for one in sums]),
