@@ -39,7 +39,8 @@ async def test_a_ledger_nobody_touched_is_clean(tmp_path: Path, capsys: Any) -> 
 
 @pytest.mark.parametrize(
     ("column", "value"), [("cost_nano", "1"), ("input_tokens", "input_tokens + 1"), ("ended_at", "ended_at - 86400"),
-                          ("account", "'theirs'"), ("run_id", "(SELECT max(run_id) FROM run)")],
+                          ("account", "'theirs'"),
+                          ("run_id", "(SELECT max(r.run_id) FROM run AS r WHERE r.run_id != call.run_id)")],
 )
 async def test_a_changed_call_is_named(tmp_path: Path, column: str, value: str) -> None:
     await serve(tmp_path, TEXTS)
