@@ -8,6 +8,7 @@ answers without usage, broken or empty answers, time-outs, cancelled tasks, and 
 Then its log is laid beside the ledger, call by call. Every billed request must have its row; every `priced` row must
 cost what the provider billed; what is not priced must be listed as `estimated` or `unsettled`, and the provider's
 bill for these must make up the rest of its total, each below the row's upper bound. Exit code 1 otherwise.
+Longer than 300 lines because load and comparison are one story, and are read as one.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ import pytest
 from orchestrator.config.prices import PriceBook, PriceEntry
 from orchestrator.errors import InputError
 from orchestrator.finance.attention import findings
-from orchestrator.finance.breakdown import Breakdown, Charge, Idle, utc_day
+from orchestrator.finance.breakdown import Breakdown, Charge, Idle
 from orchestrator.finance.charged import build_breakdown, converted
+from orchestrator.finance.convert import utc_day
 from orchestrator.finance.period import parse_period
 from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.report import build_report

@@ -1,4 +1,6 @@
-"""The commands: exit codes, what goes to stdout and what to stderr, and help worth reading."""
+"""The commands: exit codes, what goes to stdout and what to stderr, and help worth reading.
+
+Longer than 300 lines because it is one list, of what holds for every command."""
 
 from __future__ import annotations
 

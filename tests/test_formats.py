@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from orchestrator import Pipeline, Task
 from orchestrator.cli import run_command
 from orchestrator.errors import InputError
-from orchestrator.finance.breakdown import APART, BY_COST_CENTER, BY_DAY, BY_MODEL, BY_STEP, Breakdown, sums
+from orchestrator.finance.breakdown import BY_COST_CENTER, BY_DAY, BY_MODEL, BY_STEP, Breakdown, sums
+from orchestrator.finance.configured import APART
 from orchestrator.finance.export.focus import render_focus
 from orchestrator.finance.export.formats import written
 from orchestrator.finance.export.frozen import from_json, report_schema, settled, to_json

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from orchestrator.finance.attention import Finding
+from orchestrator.finance.configured import APART
 from orchestrator.records import TOKEN_CLASSES, Money
-
-APART = ("baseline", "calibration")
-"""Roles whose cost is no part of cost per success."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,5 +198,3 @@ def total(charges: Iterable[Charge], of: Callable[[Charge], Money | None]) -> Mo
     return Money(nano=sum(m.nano for m in known), currency=known[0].currency) if known else None
 
 
-def utc_day(at: float) -> date:
-    return datetime.fromtimestamp(at, UTC).date()

@@ -16,7 +16,6 @@ from orchestrator.config.prices import PriceBook, Rate
 from orchestrator.finance.allocation import IdleLine, idle_lines
 from orchestrator.finance.attention import Overrun, Refusal, findings
 from orchestrator.finance.breakdown import (
-    APART,
     BY_COST_CENTER,
     BY_DAY,
     BY_MODEL,
@@ -27,10 +26,9 @@ from orchestrator.finance.breakdown import (
     Idle,
     RunCount,
     sums,
-    utc_day,
 )
-from orchestrator.finance.configured import CALIBRATION
-from orchestrator.finance.convert import DaySum, convert
+from orchestrator.finance.configured import APART, CALIBRATION
+from orchestrator.finance.convert import DaySum, convert, utc_day
 from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.read import Readable
 from orchestrator.finance.records import Report, ReportQuery

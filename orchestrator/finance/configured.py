@@ -14,6 +14,9 @@ from orchestrator.store.tables import Config
 
 CALIBRATION = "calibration"
 """The mode under which `calibrate` drafts: its runs serve nobody and are in no figure, its cost is a line apart."""
+BASELINE = "baseline"
+APART = (BASELINE, CALIBRATION)
+"""Roles whose cost is no part of cost per success."""
 
 Fitted = Mapping[str, Sequence[str]]
 """Steps whose logged confidence is a fitted probability, with the ids of the configurations where it is."""

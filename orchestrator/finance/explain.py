@@ -10,12 +10,12 @@ from sqlalchemy import Connection, select
 
 from orchestrator.errors import InputError
 from orchestrator.finance.configured import config
-from orchestrator.finance.evidence import evidence, feedback, outcome, run, spot_check, step
 from orchestrator.finance.explain_calls import Bills, call_json, iso, money
 from orchestrator.finance.explain_history import history
 from orchestrator.finance.explain_seals import Seals, closed_in
 from orchestrator.finance.explain_text import text_of
 from orchestrator.finance.read import Readable, call
+from orchestrator.store.evidence import evidence, feedback, outcome, run, spot_check, step
 
 
 def explain(store: Readable, run_id: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from orchestrator.finance.evidence import feedback, outcome
 from orchestrator.finance.explain_calls import iso
 from orchestrator.finance.explain_seals import Seals
 from orchestrator.records import SERVED
+from orchestrator.store.evidence import feedback, outcome
 from orchestrator.store.success import PRECEDENCE, Known, effective, said
 
 

@@ -14,15 +14,11 @@ from fractions import Fraction
 from sqlalchemy import Connection
 
 from orchestrator.finance.allocation import idle_lines, split
-from orchestrator.finance.configured import CALIBRATION
+from orchestrator.finance.configured import APART, CALIBRATION
 from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.period import Period
 from orchestrator.finance.scope import Group
 from orchestrator.store.allocations import rented
-
-BASELINE = "baseline"
-APART = (BASELINE, CALIBRATION)
-"""Roles whose cost is no part of cost per success."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ from sqlalchemy import (
     select,
 )
 
-from orchestrator.finance.evidence import Evidence, evidence, outcome, run
 from orchestrator.finance.scope import Group, Scope, call, ended, group_of, with_config
 from orchestrator.finance.scope import keys_of as group_keys
 from orchestrator.records import SERVED, TOKEN_CLASSES
 from orchestrator.store.baseline_tables import BaselineRow
+from orchestrator.store.evidence import Evidence, evidence, outcome, run
 from orchestrator.store.statements import table
 
 baseline = table(BaselineRow)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from orchestrator.finance.configured import CALIBRATION, Fitted
-from orchestrator.finance.evidence import feedback
 from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.run_cells import restated, saved_in_cells, sums_of_cells
 from orchestrator.finance.run_rows import Asked, Kind, Sums
 from orchestrator.finance.scope import COLUMNS, Group, Readable, Scope, call
 from orchestrator.finance.success import Confidences
+from orchestrator.store.evidence import feedback
 
 __all__ = [
     "COLUMNS", "CallSum", "Group", "Readable", "RunRow", "Saved", "Scope", "call", "feedback_since", "group_of_line",

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from orchestrator.errors import InputError
-from orchestrator.finance.configured import Configured, fitted_steps, read_configs
-from orchestrator.finance.evidence import SOURCES
-from orchestrator.finance.idle import APART, Beyond, beyond_usage
+from orchestrator.finance.configured import APART, Configured, fitted_steps, read_configs
+from orchestrator.finance.idle import Beyond, beyond_usage
 from orchestrator.finance.lapsed import read_lapses
 from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.paired import savings_of
@@ -48,6 +47,7 @@ from orchestrator.finance.records import (
 from orchestrator.finance.spending import cells_of, spend_of
 from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
+from orchestrator.store.evidence import SOURCES
 
 OF_CALLS = ("step", "role", "model", "provider", "endpoint", "account")
 """What a call has and a run has not: cost is split by it, success is not."""

@@ -24,9 +24,9 @@ from sqlalchemy import Connection, Select, select
 
 from orchestrator.config.prices import PriceBook, PriceEntry, nano_of
 from orchestrator.finance.configured import config
-from orchestrator.finance.evidence import run
 from orchestrator.finance.period import Period
 from orchestrator.records import TOKEN_CLASSES, Money, ServiceTier, Usage
+from orchestrator.store.evidence import run
 from orchestrator.store.statements import table
 from orchestrator.store.tables import CallRow, Price
 

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, union
 
 from orchestrator.finance.configured import CALIBRATION, config
-from orchestrator.finance.evidence import RunIds, feedback, outcome, run
 from orchestrator.finance.hours import Hours, hours_of
 from orchestrator.finance.run_rows import Asked, Kind, Kinds, Sums, exact, merge, sums_of_rows
 from orchestrator.finance.scope import OF_CONFIG, Group, Scope, ended, group_of_key, with_config
 from orchestrator.store.cells import cost_cell, run_cell, run_key, uncounted
+from orchestrator.store.evidence import RunIds, feedback, outcome, run
 from orchestrator.store.keys import HOUR_S
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Select, cast, func, select
 
 from orchestrator.finance.configured import CALIBRATION, config
-from orchestrator.finance.evidence import evidence, outcome, run
 from orchestrator.finance.hours import Hours, hours_of
 from orchestrator.finance.run_cells import keys_in_scope, read_row_by_row
 from orchestrator.finance.scope import Scope, ended, with_config
 from orchestrator.store.cells import run_cell
+from orchestrator.store.evidence import evidence, outcome, run
 from orchestrator.store.keys import HOUR_S
 
 _DAY_H = 24

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Float, Subquery, and_, case, cast, func, literal, or_, select
 
 from orchestrator.finance.configured import CALIBRATION, Fitted, config
-from orchestrator.finance.evidence import Evidence, RunIds, evidence, outcome, run
 from orchestrator.finance.scope import Group, Scope, call, ended, group_of, keys_of, with_config
+from orchestrator.store.evidence import Evidence, RunIds, evidence, outcome, run
 
 
 class Kind(NamedTuple):

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Label, Text, and_, case, cast,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.finance.configured import config
-from orchestrator.finance.evidence import run
 from orchestrator.finance.period import Period
+from orchestrator.store.evidence import run
 from orchestrator.store.statements import table
 from orchestrator.store.tables import CallRow
 

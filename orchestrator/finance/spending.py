@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.finance.configured import CALIBRATION
+from orchestrator.finance.configured import APART, BASELINE, CALIBRATION
 from orchestrator.finance.cost import cost_per_success
 from orchestrator.finance.error_price import Answered, error_priced
-from orchestrator.finance.idle import APART, BASELINE, Beyond, counts
+from orchestrator.finance.idle import Beyond, counts
 from orchestrator.finance.lines import CallLine
 from orchestrator.finance.read import CallSum, RunRow, Saved
 from orchestrator.finance.records import ReportQuery, Spend, WholeBill

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +21,7 @@ from orchestrator.store.entries import PriceRecord
 from orchestrator.store.keys import HOUR_S
 from orchestrator.store.line_tables import Allocated
 from orchestrator.store.lines import line, line_key
+from orchestrator.store.prices import entry_of
 from orchestrator.store.statements import Transaction, inserting, inserting_new, table, upserting
 from orchestrator.store.tables import Price, Setting
 
@@ -74,14 +74,7 @@ def rented(connection: Connection) -> dict[str, PriceEntry]:
         select(_price.c.version, _price.c.body_json).where(_price.c.body_json.contains('"gpu_hour"'))
         .order_by(_price.c.created_at, _price.c.version)
     )
-    return {version: _entry(body) for version, body in rows}
-
-
-@lru_cache(maxsize=256)
-def _entry(body: str) -> PriceEntry:
-    from orchestrator.config.prices import PriceEntry
-
-    return PriceEntry.model_validate_json(body)
+    return {version: entry_of(body) for version, body in rows}
 
 
 def bill_of_hour(entry: PriceEntry) -> int:

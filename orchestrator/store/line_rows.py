@@ -11,6 +11,7 @@ from orchestrator.store import cells, lines
 from orchestrator.store.calls import usage_of
 from orchestrator.store.evidence import outcome
 from orchestrator.store.lines import CALLS, Lines, add, amounts_of_row, call, place_of
+from orchestrator.store.prices import entry_of
 from orchestrator.store.statements import Transaction, table
 from orchestrator.store.tables import Price
 
@@ -43,7 +44,7 @@ def pricing_of(connection: Connection) -> Pricing:
     """From the prices that the store keeps. A cost that its price does not give (one the provider named itself, say)
     is not of classes."""
     price = table(Price)
-    entries = {row.version: _entry(row.body_json) for row in connection.execute(select(price))}
+    entries = {row.version: entry_of(row.body_json) for row in connection.execute(select(price))}
 
     def costs(row: Any) -> tuple[int, ...] | None:
         entry = entries.get(row.price_version)
@@ -53,12 +54,6 @@ def pricing_of(connection: Connection) -> Pricing:
         return found if sum(found) == row.cost_nano else None
 
     return costs
-
-
-def _entry(body: str) -> Any:
-    from orchestrator.config.prices import PriceEntry
-
-    return PriceEntry.model_validate_json(body)
 
 
 def rebuild(connection: Connection) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, bindparam, select
 
-from orchestrator.records import Json
 from orchestrator.store import leases, line_rows, outcomes
 from orchestrator.store.entries import Claimed, ConfigEntry, PriceRecord, RunClaim, StoredRun
 from orchestrator.store.statements import Raced, Transaction, among, chunks, insert, inserting_new, table, upserting
@@ -88,7 +86,8 @@ def _known(transaction: Transaction, claims: Sequence[RunClaim]) -> dict[Key, An
 def _insert(transaction: Transaction, fresh: Sequence[RunClaim]) -> None:
     owner_id, now = transaction.owner_id, transaction.now
     inserted = transaction.many(_NEW, [
-        (c.run_id, c.pipeline, c.tenant, c.task_key, c.task_digest, c.config_id, owner_id, False, now, tags(c.tags))
+        (c.run_id, c.pipeline, c.tenant, c.task_key, c.task_digest, c.config_id, owner_id, False, now,
+         outcomes.plain_json(c.tags))
         for c in fresh
     ])
     if inserted != len(fresh):
@@ -123,10 +122,10 @@ def _take(transaction: Transaction, one: RunClaim, row: Any) -> bool:
     """Make the open run ours, unless another process was faster."""
     mine = _run.update().where(
         _run.c.run_id == row.run_id, _run.c.owner_id == row.owner_id, _run.c.done.is_(False)
-    ).values(owner_id=transaction.owner_id, config_id=one.config_id, tags_json=tags(one.tags))
+    ).values(owner_id=transaction.owner_id, config_id=one.config_id, tags_json=outcomes.plain_json(one.tags))
     if transaction.execute(mine).rowcount != 1:
         return False
-    if (row.config_id, row.tags_json) != (one.config_id, tags(one.tags)):
+    if (row.config_id, row.tags_json) != (one.config_id, outcomes.plain_json(one.tags)):
         line_rows.move(transaction, row.run_id, row.config_id, row.tags_json)
     return True
 
@@ -141,7 +140,3 @@ def find(connection: Connection, pipeline: str, tenant: str, task_key: str) -> S
         run_id=row.run_id, pipeline=row.pipeline, tenant=row.tenant, task_key=row.task_key, config_id=row.config_id,
         owner_id=row.owner_id, done=row.done, created_at=row.created_at, source_run_id=row.source_run_id,
     )
-
-
-def tags(values: Mapping[str, Json]) -> str:
-    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=str).decode() if values else "{}"

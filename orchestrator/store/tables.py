@@ -4,6 +4,8 @@ Money is an integer of billionths beside its currency. Times are UTC epoch secon
 `_json` hold canonical JSON without content (settings, signals' numbers, tags that are allow-listed).
 
 Indices are few, because each costs on every write; most are partial: they hold open work or set values only.
+
+Longer than 300 lines because it is one list, of what a ledger holds, and holds nothing but columns.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select
 
 from orchestrator.finance.configured import CALIBRATION, config
-from orchestrator.finance.evidence import evidence, outcome, run
 from orchestrator.finance.period import Period
 from orchestrator.finance.read import call
 from orchestrator.finance.records import MonthFigures, Report, Spend
 from orchestrator.records import Money
+from orchestrator.store.evidence import evidence, outcome, run
 
 
 def figures_of(report: Report) -> tuple[MonthFigures, ...]:

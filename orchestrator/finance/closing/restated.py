@@ -13,12 +13,12 @@ from sqlalchemy import Connection, func, select
 
 from orchestrator.finance.closing.document import of_month
 from orchestrator.finance.closing.figures import figures_of, nothing
-from orchestrator.finance.evidence import feedback, outcome
 from orchestrator.finance.period import Period, parse_period
 from orchestrator.finance.read import Readable
 from orchestrator.finance.records import MonthFigures, Report, ReportQuery, RestatedMonth
 from orchestrator.finance.report import build_report
 from orchestrator.store.closes import ClosedMonth
+from orchestrator.store.evidence import feedback, outcome
 
 
 def restated(store: Readable, report: Report, closed: Sequence[ClosedMonth]) -> Report:

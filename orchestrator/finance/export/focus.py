@@ -14,7 +14,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from orchestrator.finance.breakdown import APART, Breakdown, Charge
+from orchestrator.finance.breakdown import Breakdown, Charge
+from orchestrator.finance.configured import APART
 from orchestrator.finance.export.figures import estimated
 from orchestrator.finance.export.flat import FORMULA
 from orchestrator.finance.export.focus_prices import UNITS, Priced, Prices

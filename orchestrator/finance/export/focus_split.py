@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
+from orchestrator.finance.allocation import split
 from orchestrator.finance.breakdown import Charge
 from orchestrator.records import Money
 
@@ -38,11 +40,8 @@ def shares(whole: Money, costs: Mapping[str, Money]) -> dict[str, Money]:
     """`whole` split in proportion to `costs`, by largest remainder, so that the parts sum to it exactly."""
     if not costs:
         return {}
-    total = sum(one.nano for one in costs.values())
-    weights = {name: one.nano for name, one in costs.items()} if total else dict.fromkeys(costs, 1)
-    total = total or len(costs)
-    parts = {name: whole.nano * weight // total for name, weight in weights.items()}
-    rests = sorted(weights, key=lambda name: (-(whole.nano * weights[name] % total), name))
-    for name in rests[: whole.nano - sum(parts.values())]:
-        parts[name] += 1
-    return {name: Money(nano=nano, currency=whole.currency) for name, nano in parts.items()}
+    names = sorted(costs)
+    weights = [Fraction(costs[name].nano) for name in names]
+    parts = split(whole.nano, weights if any(weights) else [Fraction(1)] * len(names))
+    found = dict(zip(names, parts, strict=True))
+    return {name: Money(nano=found[name], currency=whole.currency) for name in costs}

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
-from orchestrator.finance.breakdown import APART, Breakdown, Sum
+from orchestrator.finance.breakdown import Breakdown, Sum
+from orchestrator.finance.configured import APART
 from orchestrator.finance.export.figures import ROLES, by_validator, estimated, line_name, measured, shown, spends
 from orchestrator.finance.export.figures import SHOWN as GROUPS
 from orchestrator.finance.export.workbook.sheet import Column, Table
