@@ -176,12 +176,11 @@ async def order_lines() -> tuple[list[Labelled], list[Labelled]]:
     from sqlalchemy import text
 
     from orchestrator import Pipeline, Task
-    from orchestrator.config.feature_names import feature_names
     from orchestrator.config.loader import load_pipeline
     from orchestrator.store.engine import Store
 
     loaded = load_pipeline(ROOT / "pipelines" / "order_lines" / "pipeline.yaml")
-    names = feature_names(loaded.steps[0].config)
+    names = loaded.steps[0].features
     query = text("select run_id, features_json from step")
     found: dict[str, list[Labelled]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.cel_syntax import ARITHMETIC, Node
+from orchestrator.config.schema_shapes import Schema, branches
 
 Path = tuple[str, ...]
-Schema = Mapping[str, Any] | bool | None
 
 TASK_ALONE = frozenset({"task", "steps"})
 """Names at the root that a guard or `when:` may read."""
@@ -27,7 +27,6 @@ AFTER = TASK_ALONE | {"signals", "value", "confidence", "threshold", "attempt"}
 
 _SIGNAL = ("ok", "value", "reason")
 _STEP = ("value", "status", "skipped")
-_MAX_REFS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +157,7 @@ def _fields(
 
 def _property(schema: Schema, name: str, top: Schema, filled: bool) -> tuple[bool | None, bool, Schema]:
     """(declared, certain, its schema) of a property. declared None: nothing is known of it, nor excluded."""
-    found = [_in_branch(branch, name, filled) for branch in _branches(schema, top)]
+    found = [_in_branch(branch, name, filled) for branch in branches(schema, top)]
     if not found:
         return None, False, None
     if all(declared is False for declared, _, _ in found):
@@ -178,39 +177,8 @@ def _in_branch(schema: Mapping[str, Any], name: str, filled: bool) -> tuple[bool
     return (None if open_ended else False), False, more if isinstance(more, Mapping) else None
 
 
-def _branches(schema: Schema, top: Schema, refs: int = 0) -> list[Mapping[str, Any]]:
-    """The object shapes a schema allows: through local `$ref`, `anyOf`, `oneOf` and `allOf`; without null."""
-    if not isinstance(schema, Mapping) or schema.get("type") == "null":
-        return []
-    if "$ref" in schema:
-        return _branches(_referenced(schema["$ref"], top), top, refs + 1) if refs < _MAX_REFS else []
-    for word in ("anyOf", "oneOf"):
-        if word in schema:
-            return [b for part in schema[word] for b in _branches(part, top, refs + 1)]
-    if "allOf" in schema:
-        return [_merged([schema, *(b for part in schema["allOf"] for b in _branches(part, top, refs + 1))])]
-    return [schema]
-
-
-def _merged(parts: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-    together: dict[str, Any] = {"properties": {}, "required": []}
-    for part in parts:
-        together["properties"] |= part.get("properties", {})
-        together["required"] += part.get("required", [])
-    return together
-
-
-def _referenced(ref: Any, top: Schema) -> Schema:
-    node: Any = top
-    if not isinstance(ref, str) or not ref.startswith("#"):
-        return None
-    for name in ref[1:].strip("/").split("/") if ref != "#" else ():
-        node = node.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(node, Mapping) else None
-    return node if isinstance(node, Mapping) else None
-
-
 def _names(schema: Schema, top: Schema) -> list[str]:
-    return [name for branch in _branches(schema, top) for name in branch.get("properties", {})]
+    return [name for branch in branches(schema, top) for name in branch.get("properties", {})]
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

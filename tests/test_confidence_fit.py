@@ -13,9 +13,9 @@ import pytest
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.config.confidence import read_confidence
 from orchestrator.quality.fitted.confidence import FittedArtefact, fit_confidence, fit_gate
-from orchestrator.quality.fitted.feature_table import feature_table
 from orchestrator.quality.fitted.fitted_models import fit_logistic, fit_trees
 from orchestrator.quality.fitted.reliability import auroc, brier
+from tests.draft_arrays import data_of, table
 from tests.labelled_drafts import Drafts, drafts
 
 NEW = drafts(4000, seed=99)
@@ -90,13 +90,6 @@ def test_the_artefact_is_read_back_from_its_file(which: str, request: pytest.Fix
         assert again.of(features, meta) == fitted.probability(features, meta)
 
 
-def table(n: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    known = drafts(n, seed)
-    made = feature_table(known.features, known.right, tags=known.tags, names=None, weights=None, groups=None,
-                         before_draft=False)
-    return list(made.names), np.array(made.rows), np.array(made.right)
-
-
 def log_odds(names: list[str], model: dict[str, Any], rows: np.ndarray) -> list[float]:
     apply = FittedConfidence({"features": names, "model": model, "calibration": {"kind": "none"}})
     found = []
@@ -116,15 +109,15 @@ def crazy(names: list[str], x: np.ndarray) -> np.ndarray:
 
 def test_the_logistic_artefact_agrees_with_scikit_learn() -> None:
     names, x, right = table(500, 5)
-    fitted = fit_logistic(x, right, np.ones(len(right)), 1.0)
+    fitted = fit_logistic(data_of(names, x, right), 1.0)
     rows = np.vstack([x, crazy(names, x)])
     ours = log_odds(names, fitted.body([True] * len(names)), rows)
-    assert ours == pytest.approx(fitted.log_odds(rows).tolist(), abs=1e-9)
+    assert ours == pytest.approx(fitted.log_odds(data_of(names, rows)).tolist(), abs=1e-9)
 
 
 def test_the_trees_of_the_artefact_are_those_of_scikit_learn() -> None:
     names, x, right = table(1000, 6)
-    fitted = fit_trees(x, right, np.ones(len(right)), 0)
+    fitted = fit_trees(data_of(names, x, right), 0)
     body = fitted.body([True] * len(names))
     on_thresholds = []
     for tree in body["trees"]:
@@ -133,7 +126,7 @@ def test_the_trees_of_the_artefact_are_those_of_scikit_learn() -> None:
             row[feature] = tree["threshold"][0]
         on_thresholds.append(row)
     rows = np.vstack([x, crazy(names, x), on_thresholds])
-    assert log_odds(names, body, rows) == fitted.log_odds(rows).tolist()
+    assert log_odds(names, body, rows) == fitted.log_odds(data_of(names, rows)).tolist()
 
 
 def test_columns_that_tell_nothing_or_are_mostly_missing_are_left_out(some: FittedArtefact) -> None:

@@ -103,7 +103,7 @@ def test_only_allow_listed_modules_are_imported() -> None:
 
 def test_what_changes_a_measurement_changes_the_digest(checks: str) -> None:
     def digest(*entries: Any, **options: Any) -> bytes:
-        return compile_signals(entries, allow_imports=["own_checks"], **options).digest
+        return compile_signals(entries, allow_imports=["own_checks"], **options).fingerprint_json
 
     assert digest("schema") == digest("schema")
     assert digest("schema") != digest("schema", output_schema={"type": "object"})

@@ -20,14 +20,25 @@ BEYOND_THE_ENDS = 1e-3
 observed is not promised, and order is kept."""
 
 
+SUREST = -1e-6
+"""Log-probabilities are held below this: beyond, nothing tells one near-certain token from another."""
+
+
+def log_odds_of(log_probability: float) -> float:
+    """log(p / (1 - p)) of log p, held within the odds of a million to one."""
+    held = min(log_probability, SUREST)
+    return held - math.log(-math.expm1(held))
+
+
 class FittedConfidence:
     """One artefact, as `orchestrator.config.confidence.read_confidence` returns it, ready to apply.
 
-    A feature that is None, NaN or infinite is missing. It counts as its `fill`; where `fill` is null the feature was
-    never missing when the model was fitted, and the confidence of a draft without it is unknown.
+    Beside its features, an answer from a closed list adds the offset of its place there; one that was not seen adds
+    none. A feature that is None, NaN or infinite is missing. It counts as its `fill`; where `fill` is null the feature
+    was never missing when the model was fitted, and the confidence of a draft without it is unknown.
     """
 
-    __slots__ = ("_calibrate", "_log_odds", "_numbers", "_numbers_of", "_tags", "is_probability")
+    __slots__ = ("_calibrate", "_log_odds", "_numbers", "_numbers_of", "_offsets", "_tags", "is_probability")
 
     def __init__(self, artefact: Mapping[str, Any]) -> None:
         model = artefact["model"]
@@ -38,6 +49,10 @@ class FittedConfidence:
         self._tags = [tag(name) for name in names if name.startswith("tag.")]
         self._numbers_of = _all_of([name for name, _ in self._numbers])
         self._log_odds = _log_odds(model, order)
+        self._offsets = [
+            (name, {float(place): offset for place, offset in of.items()})
+            for name, of in model.get("offsets", {}).items()
+        ]
         self._calibrate = _calibration(artefact["calibration"]) if model["kind"] != "signal" else _as_it_is
         self.is_probability = model["kind"] != "signal"
 
@@ -53,7 +68,11 @@ class FittedConfidence:
             return None
         if self._tags:
             row = [*row, *[1.0 if key in meta and str(meta[key]) == value else 0.0 for key, value in self._tags]]
-        return self._log_odds(row)
+        z = self._log_odds(row)
+        for name, of in self._offsets:
+            place = features.get(name)
+            z += of.get(place, 0.0) if place is not None else 0.0
+        return z
 
     def _row(self, features: Features) -> Sequence[float] | None:
         try:
@@ -103,17 +122,21 @@ def _log_odds(model: Mapping[str, Any], order: Sequence[int]) -> Callable[[Seque
 
 
 def _logistic(model: Mapping[str, Any], order: Sequence[int]) -> Callable[[Sequence[float]], float]:
-    """Intercept + Σ weight · z, with z = (x - mean) / scale held within ± clip: no one feature can decide alone."""
+    """Intercept + Σ weight · z, with z = (x - mean) / scale held within ± clip: no one feature can decide alone. Where
+    the model says so, x is a log-probability and taken as log-odds."""
     limit, columns = model.get("clip") or math.inf, []
+    are_odds = model.get("log_odds") or [False] * len(order)
     for i in order:
         mean, scale, weight = model["means"][i], model["scales"][i], model["weights"][i]
         held = weight * limit if weight else 0.0
-        columns.append((mean - limit * scale, mean + limit * scale, mean, weight / scale, -held, held))
+        columns.append((mean - limit * scale, mean + limit * scale, mean, weight / scale, -held, held, are_odds[i]))
     intercept = float(model["intercept"])
 
     def log_odds(row: Sequence[float]) -> float:
         total = intercept
-        for x, (low, high, mean, slope, at_low, at_high) in zip(row, columns, strict=True):
+        for x, (low, high, mean, slope, at_low, at_high, as_odds) in zip(row, columns, strict=True):
+            if as_odds:
+                x = log_odds_of(x)
             total += (x - mean) * slope if low < x < high else at_high if x >= high else at_low
         return total
 

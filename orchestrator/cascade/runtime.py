@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.backlog import Backlog
@@ -18,13 +20,12 @@ from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of
 from orchestrator.cascade.signals.features import Features
-from orchestrator.config.feature_names import feature_names
-from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json, model_target
+from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json
 from orchestrator.config.pipeline import Compared, PipelineConfig, StepConfig
 from orchestrator.config.plugins import load_callable
 from orchestrator.config.telemetry import wanted
 from orchestrator.expressions import Expression, compile_expression
-from orchestrator.models.catalog import client_for
+from orchestrator.models.catalog import client_of
 from orchestrator.models.limits import EndpointGate, EndpointPool, retrying
 from orchestrator.records import Mode, Outcome, Request, Signal, Task
 from orchestrator.store.entries import ConfigEntry
@@ -40,7 +41,8 @@ NO_CACHE_KEEP_S = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step, compiled: everything its stages need, and nothing they must look up."""
+    """One step, compiled: everything its stages need, and nothing they must look up. `measured` says which signals and
+    features they are: what is kept of them beside an answer is good as long as it is the same."""
 
     index: int
     loaded: LoadedStep
@@ -52,6 +54,8 @@ class Step:
     drafter: Model
     validator: Model | None
     features: tuple[str, ...]
+    measured: bytes
+    keeps_answers: bool
     fitted: FittedConfidence | None
     gate: FittedConfidence | None
 
@@ -88,18 +92,9 @@ class Step:
         return self.fitted.of(features, task.meta) if self.fitted is not None else None
 
     def request(self, view: Mapping[str, Any], sample: int) -> Request:
-        """The draft request of a task: sample 0 at the model's own temperature, later ones warmer, with own seeds."""
-        model = self.drafter.config
-        return Request(
-            messages=self.renderer.messages(view),
-            schema=self.loaded.output_schema if model.structured else None,
-            max_tokens=model.max_tokens,
-            temperature=model.temperature if sample == 0 else max(model.temperature, model.redraft_temperature),
-            seed=model.seed + sample,
-            sample=sample,
-            logprobs=self.signals.needs_logprobs,
-            thinking=model.thinking,
-        )
+        """The draft request of a task."""
+        messages, logprobs = self.renderer.messages(view), self.signals.needs_logprobs
+        return self.drafter.request(messages, self.loaded.output_schema, sample, logprobs=logprobs)
 
 
 def _threshold(compared: Compared | None, certificate: Mapping[str, Any] | None, problem: str | None) -> float | None:
@@ -189,17 +184,14 @@ def build(
     keep = config.content.keep
     cache = config.cache.ttl if config.cache and keep != "none" else None
     telemetry = _telemetry(config)
-    calls = Caller(
-        store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=cache,
-        keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S, clock=clock, cost_center=config.cost_center,
-        telemetry=telemetry,
-    )
-    apart = Caller(  # for what serves nobody: no answer is kept, so none is read back
-        store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, cache_ttl_s=None, keep_s=None,
-        clock=clock, cost_center=config.cost_center, telemetry=telemetry,
+    caller = partial(
+        Caller, store=store, pipeline=config.pipeline, book=loaded.book, budget=config.budget, clock=clock,
+        cost_center=config.cost_center, telemetry=telemetry,
     )
     return Runtime(
-        loaded=loaded, store=store, models=models, calls=calls, apart=apart, clock=clock, mode=config.mode,
+        loaded=loaded, store=store, models=models, clock=clock, mode=config.mode,
+        calls=caller(cache_ttl_s=cache, keep_s=keep if isinstance(keep, float) else NO_CACHE_KEEP_S),
+        apart=caller(cache_ttl_s=None, keep_s=None),  # for what serves nobody: no answer is kept, so none is read back
         steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
         require=compile_expression(config.success.require) if config.success.require else None,
         guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),
@@ -231,10 +223,7 @@ def config_entry(loaded: LoadedPipeline, recorded_as: str, now: float) -> Config
 
 def _model(loaded: LoadedPipeline, name: str, replaced: ModelClient | None) -> Model:
     config = loaded.config.models[name]
-    client = replaced or client_for(
-        name, config, target=model_target(loaded, name), local_networks=loaded.config.local_networks,
-        allow_imports=loaded.config.allow_imports,
-    )
+    client = replaced or client_of(loaded, name)
     gates = [
         EndpointGate(e, max_in_flight=config.max_in_flight, tokens_per_minute=config.tokens_per_minute)
         for e in client.endpoints
@@ -250,21 +239,28 @@ def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> St
     step, config = loaded.steps[index], loaded.config
     allow = config.allow_imports
     compare = compile_compare(step.config.compare, allow)
+    signals = compile_signals(
+        step.config.signals, output_schema=step.output_schema, allow_imports=allow, compare=compare
+    )
     return Step(
         index=index, loaded=step,
         renderer=Renderer(step.prompt, step.system),
-        signals=compile_signals(
-            step.config.signals, output_schema=step.output_schema, allow_imports=allow, compare=compare
-        ),
+        signals=signals,
         policy=compile_policy(step.policy, allow_imports=allow),
         compare=compare,
         when=compile_expression(step.config.when) if step.config.when else None,
         drafter=models[step.config.draft.model],
         validator=models[step.config.validate_.model] if step.config.validate_ else None,
-        features=feature_names(step.config),
+        features=step.features, keeps_answers=config.content.keep != "none",
+        measured=_measured(signals, step.features),
         fitted=FittedConfidence(step.confidence_artefact) if step.confidence_artefact else None,
         gate=FittedConfidence(step.gate_artefact) if step.gate_artefact else None,
     )
+
+
+def _measured(signals: SignalSet, features: Sequence[str]) -> bytes:
+    said = signals.fingerprint_json + "\n".join(features).encode()
+    return hashlib.blake2b(said, digest_size=12).hexdigest().encode()
 
 
 def _validator(schema: Mapping[str, Any] | None) -> Any:

@@ -24,17 +24,20 @@ async def _weigh(run: Run, step: Step) -> None:
     if work.kept_signals is not None and _take_kept(run, step, work.kept_signals):
         return
     work.signals = await step.signals.measure(draft, run.task, list(work.drafts.values()))
-    work.features = draft_features(draft, work.signals, run.task, step.features)
-    numbers = features_to_json(work.features.values())
+    work.features = draft_features(draft, work.signals, run.task, step.features, step.loaded.answers)
+    kept = list(work.features.values())
+    if step.loaded.answers and not step.keeps_answers:
+        kept[-len(step.loaded.answers):] = [None] * len(step.loaded.answers)
+    numbers = features_to_json(kept)
     run.features[step.id] = numbers
     if work.kept is not None:
-        run.kept.append((work.kept, b"\n".join((step.signals.digest, numbers, signals_to_json(work.signals)))))
+        run.kept.append((work.kept, b"\n".join((step.measured, numbers, signals_to_json(work.signals)))))
 
 
 def _take_kept(run: Run, step: Step, kept: bytes) -> bool:
     """Signals and features measured on this very answer before; False where other signals are asked for by now."""
     version, numbers, body = kept.split(b"\n", 2)
-    if version != step.signals.digest:
+    if version != step.measured:
         return False
     run.work.signals = signals_from_json(body)
     run.work.features = features_from_json(numbers, step.features)

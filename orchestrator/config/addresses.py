@@ -50,7 +50,7 @@ def is_local(host: str, local: Sequence[IPv4Network | IPv6Network]) -> bool | No
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+        address = address.ipv4_mapped  # an IPv4 address in IPv6 clothes is judged as what it reaches
     return address.is_loopback or any(address in network for network in local)
 
 

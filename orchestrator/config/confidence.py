@@ -32,7 +32,12 @@ class SignalModel(_Exact):
 
 
 class LogisticModel(_Exact):
+    """`log_odds` says which features are log-probabilities, weighed as log-odds. `offsets` are added for what was
+    answered: by the name of the answer, by its place in the list of what is allowed."""
+
     kind: Literal["logistic"]
+    log_odds: list[bool] | None = None
+    offsets: dict[StrictStr, dict[Annotated[StrictStr, Field(pattern="^[0-9]+$")], FiniteFloat]] | None = None
     fill: list[FiniteFloat | None]
     means: list[FiniteFloat]
     scales: list[Positive]
@@ -127,6 +132,9 @@ class ConfidenceArtefact(BaseModel):
             case LogisticModel() as model:
                 for name in ("fill", "means", "scales", "weights"):
                     _check_width(f"model.{name}", len(getattr(model, name)), width)
+                if model.log_odds is not None:
+                    _check_width("model.log_odds", len(model.log_odds), width)
+                _check_names(list(model.offsets or ()), self.role)
             case TreesModel() as model:
                 _check_width("model.fill", len(model.fill), width)
                 highest = max((max(tree.feature) for tree in model.trees), default=-1)

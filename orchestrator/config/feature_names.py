@@ -5,6 +5,8 @@ A ledger row holds the numbers alone; their names stand once in the configuratio
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.config.pipeline import StepConfig
 
 TASK_FEATURES = ("task_chars", "task_digits", "task_ascii")
@@ -17,16 +19,28 @@ LOGPROB_FEATURES = ("n", "mean", "total", "q0", "q10", "q25", "q50", "margin_mea
 TAG_PREFIX = "tag."
 """`tag.KEY=VALUE`: 1 where the task's `meta` says so. Not kept with the draft: the run's tags are."""
 
+ANSWER_PREFIX = "answer:"
+"""`answer:FIELD`: what was answered, where the schema allows a closed list only: its place there, from 0. No signal can
+be called that."""
+
+_PROBABILITIES = frozenset(
+    f"{part}_{name}" for part in ("lp", "span") for name in ("mean", "total", "q0", "q10", "q25", "q50")
+)
 _NUMERIC = frozenset({"agreement", "python"})
 
 
-def feature_names(step: StepConfig) -> tuple[str, ...]:
-    """The names for one step: of its task, its draft, its log-probabilities, its signals."""
+def feature_names(step: StepConfig, answers: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names for one step: of its task, its draft, its log-probabilities, its signals, and those of its `answers`
+    from closed lists."""
     names = [*TASK_FEATURES, *DRAFT_FEATURES]
     names += [f"{part}_{name}" for part in ("lp", "span") for name in LOGPROB_FEATURES]
     for name, kind in signal_names(step):
         names += [f"{name}.ok", name] if kind in _NUMERIC else [f"{name}.ok"]
-    return tuple(names)
+    return (*names, *answers)
+
+
+def is_log_probability(name: str) -> bool:
+    return name in _PROBABILITIES
 
 
 def signal_names(step: StepConfig) -> list[tuple[str, str]]:

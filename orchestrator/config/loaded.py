@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.closed_answers import ClosedAnswer
+from orchestrator.config.feature_names import feature_names
 from orchestrator.config.pipeline import PipelineConfig, StepConfig
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.config.prices import PriceBook
@@ -16,7 +18,8 @@ from orchestrator.config.prices import PriceBook
 class LoadedStep:
     """One step with its files read. `prompt` and `system` are Jinja sources; without a prompt the task brings messages.
 
-    `reads` are the dotted names the prompt mentions. The `_problem`s say why a certificate counts for nothing.
+    `reads` are the dotted names the prompt mentions, `answers` what the output takes from closed lists. The
+    `_problem`s say why a certificate counts for nothing.
     """
 
     config: StepConfig
@@ -24,6 +27,7 @@ class LoadedStep:
     system: str | None
     reads: frozenset[tuple[str, ...]] = frozenset()
     output_schema: dict[str, Any] | None
+    answers: tuple[ClosedAnswer, ...] = ()
     policy: PolicyConfig
     policy_path: Path
     certificate: Mapping[str, Any] | None = None
@@ -36,6 +40,11 @@ class LoadedStep:
     gate_certificate: Mapping[str, Any] | None = None
     gate_certificate_path: Path | None = None
     gate_problem: str | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the numbers kept of every draft, in their order."""
+        return feature_names(self.config, [one.name for one in self.answers])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,5 +62,4 @@ class LoadedPipeline:
     task_schema: dict[str, Any] | None
     config_id: str
     resolved: Mapping[str, Path]
-    secrets: frozenset[str] = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)

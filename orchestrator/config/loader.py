@@ -16,10 +16,10 @@ from orchestrator.canonical import canonical
 from orchestrator.config.addresses import check_location, host_of, is_local, networks
 from orchestrator.config.certificate import certificate_digest, read_certificate
 from orchestrator.config.checked import validated
+from orchestrator.config.closed_answers import closed_answers
 from orchestrator.config.confidence import read_confidence
 from orchestrator.config.digest import digest
 from orchestrator.config.document import Document
-from orchestrator.config.feature_names import feature_names
 from orchestrator.config.fingerprint import certificate_problem, gate_problem, step_fingerprint
 from orchestrator.config.loaded import LoadedPipeline as LoadedPipeline
 from orchestrator.config.loaded import LoadedStep as LoadedStep
@@ -57,7 +57,7 @@ def load_pipeline(path: str | Path, *, env: Mapping[str, str] | None = None) -> 
     book = validated(PriceBook, read_yaml(book_path)) if book_path else None
     loaded = LoadedPipeline(
         config=config, path=document.path, steps=steps, book=book, book_path=book_path, task_schema=task_schema,
-        config_id="", resolved=references.resolved, secrets=frozenset(environment.secrets), body={},
+        config_id="", resolved=references.resolved, body={},
     )
     checked = tuple(
         replace(step, certificate_problem=certificate_problem(loaded, step), gate_problem=gate_problem(loaded, step))
@@ -100,12 +100,14 @@ def _step(references: References, index: int, config: StepConfig) -> LoadedStep:
     confidence_path = made("confidence", "fitted", confidence.fitted if confidence else None)
     gate_certificate_path = made("gate", "certificate", gate.certificate if gate else None)
     gate_path = made("gate", "fitted", gate.fitted if gate else None)
+    output_schema = references.schema((*at, "output"), config.output)
     return LoadedStep(
         config=config,
         prompt=prompt.text if prompt else None,
         system=prompt.system if prompt else None,
         reads=prompt.reads if prompt else frozenset(),
-        output_schema=references.schema((*at, "output"), config.output),
+        output_schema=output_schema,
+        answers=closed_answers(output_schema),
         policy=policy,
         policy_path=policy_path,
         certificate=_if_made(certificate_path, read_certificate),
@@ -170,7 +172,7 @@ def _body(document: Document, loaded: LoadedPipeline, book: PriceBook | None) ->
     return {
         "pipeline": document.data,
         "fingerprints": {step.config.id: step_fingerprint(loaded, step) for step in steps},
-        "features": {step.config.id: feature_names(step.config) for step in steps},
+        "features": {step.config.id: step.features for step in steps},
         "task": loaded.task_schema,
         "prices": book.book if book else None,
         "steps": {

@@ -42,10 +42,6 @@ class PromptFile:
     system: str | None
     reads: frozenset[tuple[str, ...]]
 
-    @property
-    def steps(self) -> frozenset[str]:
-        return frozenset(name[1] for name in self.reads if name[0] == "steps" and len(name) > 1)
-
 
 def read_prompt(path: Path) -> PromptFile:
     """Raises ConfigError on a syntax error, an unknown variable, an include, or front matter with unknown keys."""

@@ -4,7 +4,7 @@ shown by name only."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +22,6 @@ _SECRET_WORDS = frozenset({"secret", "token", "password", "credential", "credent
 _SECRET_ENDS = ("api_key", "apikey", "access_key", "private_key")
 _ADDRESSES = frozenset({"endpoints", "api_base", "base_url"})
 _NO_SECRET = frozenset({"", "EMPTY", "none"})
-_SHORTEST_REDACTED = 4
 
 
 class Expanded(str):
@@ -44,11 +43,10 @@ class Expanded(str):
 
 
 class Environment:
-    """Replaces `${NAME}` where secrets may stand, and remembers what must never be shown."""
+    """Replaces `${NAME}` where secrets may stand."""
 
     def __init__(self, document: Document, variables: Mapping[str, str]) -> None:
         self._document, self._variables = document, variables
-        self.secrets: set[str] = set()
 
     def expand(self, name: str, model: ModelConfig) -> ModelConfig:
         """A copy of `model` with values in place. Raises ConfigError on a missing variable or a written-out secret."""
@@ -80,9 +78,7 @@ class Environment:
         key = next(key for key in reversed(at) if isinstance(key, str))
         if key in _ADDRESSES:
             self._refuse_credentials(at, value)
-        elif names:
-            self.secrets |= {self._variables[name] for name in names}
-        elif _is_secret(key) and written not in _NO_SECRET:
+        elif not names and _is_secret(key) and written not in _NO_SECRET:
             raise self._error(at, "a secret is written into the file: name an environment variable, as ${NAME}")
         return Expanded(value, written) if names else written
 
@@ -100,14 +96,6 @@ class Environment:
         return ConfigError(
             f"{key_name(at)}: {message}", file=str(document.path), line=document.line(at), key=key_name(at)
         )
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` with each secret replaced by `***`, the longest first. Very short values are left: they hide nothing."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_REDACTED:
-            text = text.replace(secret, "***")
-    return text
 
 
 def shown_address(url: str) -> str:

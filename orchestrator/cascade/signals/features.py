@@ -1,4 +1,5 @@
-"""The numbers kept of every draft, to fit a confidence on: lengths, log-probabilities, checks. No content.
+"""The numbers kept of every draft, to fit a confidence on: lengths, log-probabilities, checks, and which of a closed
+list of answers it gave. No text.
 
 They are kept in the order of `config.feature_names`; None stands for what could not be measured, or is not finite.
 """
@@ -11,6 +12,7 @@ from operator import attrgetter
 
 import orjson
 
+from orchestrator.config.closed_answers import ClosedAnswer
 from orchestrator.config.feature_names import LOGPROB_FEATURES
 from orchestrator.records import Draft, Json, Signal, Task, TokenLogprobs
 
@@ -32,17 +34,20 @@ def task_features(task: Task) -> tuple[float, float, float]:
 
 
 def draft_features(
-    draft: Draft, signals: Mapping[str, Signal], task: Task, names: Sequence[str]
+    draft: Draft, signals: Mapping[str, Signal], task: Task, names: Sequence[str],
+    answers: Sequence[ClosedAnswer] = (),
 ) -> dict[str, float | None]:
-    """By name, in the order of `names`, each rounded as it is kept: what was fitted on is what is applied."""
+    """By name, in the order of `names`, the last of which are those of `answers`. Each is rounded as it is kept: what
+    was fitted on is what is applied."""
     answer = draft.answer
     values: list[float | None] = [
         *task_features(task), len(draft.text), answer.usage.output, answer.finish_reason == "stop",
         *_numbers(answer.logprobs), *_numbers(answer.value_logprobs),
     ]
-    for name in names[len(values):]:
+    for name in names[len(values): len(names) - len(answers)]:
         signal, _, part = name.rpartition(".")
         values.append(signals[signal].ok if part == "ok" and signal in signals else _number(signals.get(name)))
+    values += [one.place(draft.value) for one in answers]
     return dict(zip(names, map(_kept, values), strict=True))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -62,8 +61,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class SignalSet:
-    """The signals of one step. `samples` drafts are needed; `fingerprint_json` says what is measured, and `digest`
-    is its short form: signals kept beside an answer are good as long as it is the same."""
+    """The signals of one step. `samples` drafts are needed; `fingerprint_json` says what is measured."""
 
     _named: tuple[_Named, ...]
     names: tuple[str, ...]
@@ -71,7 +69,6 @@ class SignalSet:
     samples: int
     needs_await: bool
     fingerprint_json: bytes
-    digest: bytes
 
     @property
     def required(self) -> frozenset[str]:
@@ -138,7 +135,6 @@ def compile_signals(
         named, names, needs_logprobs=any(one.compiled.needs_logprobs for one in named),
         samples=max((one.compiled.samples for one in named), default=1),
         needs_await=any(one.compiled.later is not None for one in named), fingerprint_json=fingerprint,
-        digest=hashlib.blake2b(fingerprint, digest_size=12).hexdigest().encode(),
     )
 
 

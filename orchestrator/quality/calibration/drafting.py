@@ -18,7 +18,6 @@ from sqlalchemy import select
 from orchestrator.canonical import stable
 from orchestrator.cascade.signals.features import features_from_json
 from orchestrator.config.expression_names import reads_gate
-from orchestrator.config.feature_names import feature_names
 from orchestrator.config.fingerprint import draft_fingerprint, fingerprint_digest, step_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.evidence import Asked, Features, Marks, Place
@@ -97,7 +96,7 @@ def marks_of(loaded: LoadedPipeline, step: LoadedStep, asked: Asked) -> Marks:
         found.pop("gate", None)
     if confidence is not None and confidence.fitted is not None:
         found["confidence_source"] = "fitted"
-    names = ",".join(feature_names(step.config))
+    names = ",".join(step.features)
     return Marks(draft=_short({**found, "features": names, "step": step.config.id}), validation=validation)
 
 
@@ -207,7 +206,7 @@ async def validate_all(place: Place, drafted: Sequence[Drafted]) -> dict[str, Ou
 
 def _kept_of(place: Place, run_ids: Sequence[str]) -> dict[str, Kept]:
     """What the store holds of the drafts of these runs, by run id."""
-    step_id, names = place.step.config.id, feature_names(place.step.config)
+    step_id, names = place.step.config.id, place.step.features
     found: dict[str, Kept] = {}
     with place.store.read() as connection:
         for some in chunks(run_ids):

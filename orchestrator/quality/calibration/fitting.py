@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.confidence import FittedConfidence
+from orchestrator.config.feature_names import ANSWER_PREFIX
 from orchestrator.config.fingerprint import draft_fingerprint, step_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.certificate_file import write_json, write_text
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 RAW = ("lp_mean", "span_mean", "agreement")
 """The raw signals that a fit is compared with, and what is kept where there is too little to fit on."""
+
+LEAST_TRUSTED_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +86,20 @@ def fit(place: Place, known: Sequence[Known], reference: Reference, path: Path) 
         "fingerprint": draft_fingerprint(step_fingerprint(place.loaded, place.step)),
     }
     return Fit(
-        artefact=body, path=path, words=found.words, certify_on=tuple(rest), picture=_picture(found, place),
+        artefact=body, path=path, words="\n".join((found.words, *_answers_trusted_least(found, place))),
+        certify_on=tuple(rest), picture=_picture(found, place),
     )
+
+
+def _answers_trusted_least(found: FittedArtefact, place: Place) -> Iterator[str]:
+    """By answer from a closed list: those that lower the confidence most, in log-odds."""
+    for answer in place.step.answers:
+        offsets = found.model.get("offsets", {}).get(answer.name, {})
+        values = {place: value for (_, value), place in answer.places.items()}
+        lowest = sorted((offset, int(at)) for at, offset in offsets.items() if offset < 0.0)[:LEAST_TRUSTED_SHOWN]
+        if lowest:
+            shown = ", ".join(f"{values[at]!r} {offset:+.2f}" for offset, at in lowest)
+            yield f"trusted least of {answer.name.removeprefix(ANSWER_PREFIX)} (log-odds): {shown}"
 
 
 def fitted_on(place: Place, to_fit: Sequence[Known]) -> FittedArtefact:

@@ -189,7 +189,8 @@ def _fit_and_measure(
     table: FeatureTable, role: Role, seed: int, *, raw: str | None = None, signal: Sequence[float] | None = None
 ) -> FittedArtefact:
     try:
-        from orchestrator.quality.fitted.cross_fit import Data, fit_whole
+        from orchestrator.quality.fitted.cross_fit import fit_whole
+        from orchestrator.quality.fitted.fit_data import Data
         from orchestrator.quality.fitted.fitted_models import one_thread
     except ImportError as error:
         raise ConfigError(
@@ -203,14 +204,14 @@ def _fit_and_measure(
     held_out = [math.nan] * table.n
     with one_thread():
         for fold in range(k):
-            fitted = FittedConfidence(fit_whole(data.part(fold_of != fold), seed, many=many)[0])
+            fitted = FittedConfidence(fit_whole(data.part(fold_of != fold), seed, many=many, raw=raw)[0])
             for i in (fold_of == fold).nonzero()[0].tolist():
                 probability = fitted.of(table.given[i], table.tags[i])
                 held_out[i] = math.nan if probability is None else probability
-        body, notes = fit_whole(data, seed, many=many)
+        body, notes = fit_whole(data, seed, many=many, raw=raw)
     left_out = (f"left out: {', '.join(table.left_out)}",) if table.left_out else ()
     return FittedArtefact(
-        role=role, features=table.names, model=body["model"], calibration=body["calibration"],
+        role=role, features=tuple(body["features"]), model=body["model"], calibration=body["calibration"],
         fitted_on=_fitted_on(table), measured=_measured(table, held_out, fold_of.tolist(), raw, signal),
         notes=(*notes, *left_out), held_out=tuple(held_out),
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.config.feature_names import ANSWER_PREFIX
 from orchestrator.errors import InputError
 
 Features = Mapping[str, float | None]
@@ -20,8 +21,9 @@ LARGEST = 1e100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureTable:
-    """`given` and `tags` as they came; of them `rows` (n, names), NaN where a number is missing; `right` are grades in
-    [0, 1], `weights` have mean 1 (None: all equal).
+    """`given` and `tags` as they came; of them `rows` (n, names), NaN where a number is missing; `answers` by name
+    (n,), each by its place among the answers allowed; `right` are grades in [0, 1], `weights` have mean 1 (None: all
+    equal).
 
     `left_out` says which columns were not taken, and why.
     """
@@ -30,6 +32,7 @@ class FeatureTable:
     tags: Sequence[Mapping[str, str]]
     names: tuple[str, ...]
     rows: Sequence[Sequence[float]]
+    answers: Mapping[str, Sequence[float]]
     right: Sequence[float]
     weights: Sequence[float] | None
     groups: Sequence[Hashable]
@@ -73,12 +76,14 @@ def feature_table(
     columns = {name: [_number(name, row.get(name)) for row in features] for name in taken}
     if tags is not None:
         columns |= _tag_columns(tags)
+    answers = {name: columns.pop(name) for name in taken if name.startswith(ANSWER_PREFIX)}
     reasons = {name: why for name, column in columns.items() if (why := _useless(column))}
     kept = [name for name in columns if name not in reasons]
     return FeatureTable(
         given=features,
         tags=tags if tags is not None else [{}] * len(features),
         names=tuple(kept),
+        answers={name: column for name, column in answers.items() if not _useless(column)},
         rows=list(zip(*(columns[name] for name in kept), strict=True)) if kept else [()] * len(features),
         right=grades,
         weights=_weights(weights),

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from orchestrator.cascade.confidence import SUREST
+from orchestrator.quality.fitted.fit_data import Array, Data
 
 CLIP = 5.0
 """Standard deviations beyond which a feature says no more: one crazy value can't decide alone."""
@@ -22,8 +23,8 @@ TREES, DEPTH, LEAVES, LEAST_IN_LEAF, BINS = 60, 4, 8, 20, 63
 
 
 class Fitted(Protocol):
-    def log_odds(self, x: Array) -> Array:
-        """Of rows (n, features), NaN where a number is missing: (n,)."""
+    def log_odds(self, data: Data) -> Array:
+        """Of each record: (n,)."""
 
     def body(self, may_miss: list[bool]) -> dict[str, Any]:
         """The artefact's `model`; a feature that may not be missing has no `fill`."""
@@ -31,24 +32,35 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logistic:
+    """`answered` are the answers told apart, as (name, place): each has a log-odds of its own beside the weights."""
+
     fill: Array
+    odds: NDArray[np.bool_]
     means: Array
     scales: Array
+    answered: list[tuple[str, float]]
     estimator: Any
 
-    def log_odds(self, x: Array) -> Array:
-        found: Array = self.estimator.decision_function(self._standard(x))
+    def log_odds(self, data: Data) -> Array:
+        found: Array = self.estimator.decision_function(self.design(data))
         return found
 
-    def body(self, may_miss: list[bool]) -> dict[str, Any]:
-        return {
-            "kind": "logistic", "fill": _fill(self.fill, may_miss), "means": self.means.tolist(),
-            "scales": self.scales.tolist(), "clip": CLIP, "weights": self.estimator.coef_[0].tolist(),
-            "intercept": float(self.estimator.intercept_[0]),
-        }
+    def design(self, data: Data) -> Array:
+        """What the estimator sees: the standardised features, then 0 or 1 for each answer."""
+        x = (_filled(data.x, self.fill, self.odds) - self.means) / self.scales
+        ones = [data.answers[name] == place for name, place in self.answered]
+        return np.column_stack([np.clip(x, -CLIP, CLIP), *ones])
 
-    def _standard(self, x: Array) -> Array:
-        return np.clip((np.where(np.isnan(x), self.fill, x) - self.means) / self.scales, -CLIP, CLIP)
+    def body(self, may_miss: list[bool]) -> dict[str, Any]:
+        weights, width = self.estimator.coef_[0].tolist(), len(self.means)
+        offsets: dict[str, dict[str, float]] = {}
+        for (name, place), weight in zip(self.answered, weights[width:], strict=True):
+            offsets.setdefault(name, {})[str(int(place))] = weight
+        return {
+            "kind": "logistic", "fill": _fill(self.fill, may_miss), "log_odds": self.odds.tolist(),
+            "means": self.means.tolist(), "scales": self.scales.tolist(), "clip": CLIP, "weights": weights[:width],
+            "intercept": float(self.estimator.intercept_[0]), **({"offsets": offsets} if offsets else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +68,8 @@ class Trees:
     fill: Array
     estimator: Any
 
-    def log_odds(self, x: Array) -> Array:
-        found: Array = self.estimator.decision_function(np.where(np.isnan(x), self.fill, x))
+    def log_odds(self, data: Data) -> Array:
+        found: Array = self.estimator.decision_function(np.where(np.isnan(data.x), self.fill, data.x))
         return found
 
     def body(self, may_miss: list[bool]) -> dict[str, Any]:
@@ -68,34 +80,39 @@ class Trees:
         }
 
 
-def fit_logistic(x: Array, right: Array, weights: Array, strength: float) -> Logistic:
-    """L2-regularised; `strength` is scikit-learn's C. Mean and scale are taken between the 1st and 99th percentile."""
+def fit_logistic(data: Data, strength: float) -> Logistic:
+    """L2-regularised; `strength` is scikit-learn's C. Mean and scale are taken between the 1st and 99th percentile.
+
+    An answer seen more than once has a weight of its own, its 0 or 1 left unscaled: then the penalty is that of a
+    random intercept, and an answer seen rarely stays near the others (Gelman and Hill 2007, chapter 12).
+    """
     from sklearn.linear_model import LogisticRegression
 
-    fill = _medians(x)
-    filled = np.where(np.isnan(x), fill, x)
+    fill = _medians(data.x)
+    filled = _filled(data.x, fill, data.odds)
     low, high = np.quantile(filled, (0.01, 0.99), axis=0)
     held = np.clip(filled, low, high)
     held = np.where(low < high, held, filled)
     scales = held.std(axis=0)
     model = Logistic(
-        fill=fill, means=held.mean(axis=0), scales=np.where(scales > 0.0, scales, 1.0),
-        estimator=LogisticRegression(C=strength, solver="newton-cholesky", max_iter=1000),
+        fill=fill, odds=data.odds, means=held.mean(axis=0), scales=np.where(scales > 0.0, scales, 1.0),
+        answered=_answered(data), estimator=LogisticRegression(C=strength, solver="newton-cholesky", max_iter=1000),
     )
-    model.estimator.fit(*_both_kinds(model._standard(x), right, weights))
+    model.estimator.fit(*_both_kinds(model.design(data), data.right, data.weights))
     return model
 
 
-def fit_trees(x: Array, right: Array, weights: Array, seed: int) -> Trees:
-    """Gradient boosting of few, small trees: the time to walk them is spent on every draft."""
+def fit_trees(data: Data, seed: int) -> Trees:
+    """Gradient boosting of few, small trees: the time to walk them is spent on every draft. What was answered is left
+    out: there are too many answers to split by."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    fill = _medians(x)
+    x, fill = data.x, _medians(data.x)
     estimator = HistGradientBoostingClassifier(
         max_iter=TREES, max_depth=DEPTH, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST_IN_LEAF, max_bins=BINS,
         learning_rate=0.1, l2_regularization=1.0, early_stopping=False, random_state=seed,
     )
-    estimator.fit(*_both_kinds(np.where(np.isnan(x), fill, x), right, weights))
+    estimator.fit(*_both_kinds(np.where(np.isnan(x), fill, x), data.right, data.weights))
     return Trees(fill=fill, estimator=estimator)
 
 
@@ -152,6 +169,22 @@ def _both_kinds(x: Array, right: Array, weights: Array) -> tuple[Array, Array, A
         np.concatenate([x, x[graded]]), np.concatenate([y, np.zeros(graded.sum())]),
         np.concatenate([weights * part, (weights * (1.0 - part))[graded]]),
     )
+
+
+def _answered(data: Data) -> list[tuple[str, float]]:
+    """The answers seen more than once, as (name, place)."""
+    found: list[tuple[str, float]] = []
+    for name, column in data.answers.items():
+        places, times = np.unique(column[~np.isnan(column)], return_counts=True)
+        found += [(name, float(place)) for place, seen in zip(places, times, strict=True) if seen > 1]
+    return found
+
+
+def _filled(x: Array, fill: Array, odds: NDArray[np.bool_]) -> Array:
+    """Without gaps, log-probabilities as log-odds."""
+    whole = np.where(np.isnan(x), fill, x)
+    held = np.minimum(whole, SUREST)
+    return np.where(odds, held - np.log(-np.expm1(np.where(odds, held, -1.0))), whole)
 
 
 def _medians(x: Array) -> Array:
