@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.quality.what_if.cases import Case
+from orchestrator.quality.what_if.groups import grouped
 from orchestrator.quality.what_if.replay import Move
 from orchestrator.quality.what_if.what_if import Figure, PolicyFigures, figures, unsupported
 
@@ -101,7 +102,7 @@ def coverage(pool: Pool, asked: argparse.Namespace) -> list[tuple[float, tuple[f
         cases = [seen(draw(pool, generator), asked.look, generator) for _ in range(asked.runs)]
         confidences = [case.confidence or 0.0 for case in cases]
         for threshold in ASKED:
-            found = figures("", cases, moves(confidences, threshold))
+            found = figures("", grouped(cases, moves(confidences, threshold)))
             for i, figure in enumerate(shown(found)):
                 hits[threshold][i] += covers(figure, true[threshold][i])
                 widths[threshold][i] += (figure.high or 0.0) - (figure.low or 0.0)
@@ -143,7 +144,7 @@ def refusal(asked: argparse.Namespace) -> None:
     cases = [seen(draw(POOLS[0], generator), 0.0, generator) for _ in range(asked.runs)]
     confidences = [case.confidence or 0.0 for case in cases]
     for threshold in (0.2, 0.65, 1.01):
-        never = unsupported(cases, moves(confidences, threshold))
+        never = unsupported(grouped(cases, moves(confidences, threshold)))
         said = ", ".join(f"{n} by {by}" for by, n in never.items())
         print(f"no look, threshold {threshold:g}: " + (f"refused, {said}" if never else "answered"))
 

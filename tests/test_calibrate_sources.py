@@ -13,13 +13,15 @@ import pytest
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import InputError, RequestRefused
 from orchestrator.pipeline import Pipeline
+from orchestrator.quality.calibration.evidence import Evidence, Place, place_of
 from orchestrator.quality.calibration.from_ledger import from_ledger
 from orchestrator.quality.calibration.labels import from_labels, read_labels
 from orchestrator.quality.calibration.spending import Purse, by_spending
+from orchestrator.quality.history.recorded import read_recorded
 from orchestrator.records import Answer, Money, Request, Task
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
-from tests.calibrations import CERTIFIED, calibrated, draft, drafter, labels, validator
+from tests.calibrations import CERTIFIED, FITTED, calibrated, draft, drafter, labels, validator
 from tests.pipelines import POLICY, user_text, write_pipeline
 
 USD = 1_000_000_000
@@ -135,6 +137,33 @@ async def test_drafts_that_nothing_could_have_looked_at_count_as_wrong(tmp_path:
     done = await calibrated(tmp_path, from_ledger())
     assert done.certificate.threshold is None
     assert "100 drafts could never have been looked at, and count as wrong" in done.words
+
+
+async def test_numbers_and_tags_of_a_ledgers_drafts_are_held_only_where_a_confidence_is_fitted(tmp_path: Path) -> None:
+    told: list[Evidence] = []
+
+    async def heard(place: Place) -> Evidence:
+        told.append(await from_ledger()(place))
+        return told[-1]
+
+    raw = {"confidence": {"from": "logprob.mean", "threshold": -0.5}}
+    write_pipeline(tmp_path / "p", policy=LOOKS, step=raw, tags=["team"])
+    await run_live(tmp_path, [Task(id=t.id, input=t.input, meta={"team": "blue"}) for t in labels(300, 60)])
+    write_pipeline(tmp_path / "p", policy=LOOKS, step=CERTIFIED, tags=["team"])
+    await calibrated(tmp_path, heard, max_regret=0.1)
+    write_pipeline(tmp_path / "p", policy=LOOKS, step=FITTED, tags=["team"])
+    await calibrated(tmp_path, heard, max_regret=0.1)
+    plain, fitted = told
+    assert not any(one.features or one.meta for one in plain.known)
+    assert not any(one.features or one.meta for one in plain.traffic)
+    store = await Store.open(f"sqlite:///{tmp_path / 's.db'}")
+    drafts = await read_recorded(store, load_pipeline(tmp_path / "p"), "label")
+    await store.aclose()
+    numbers = {one.run_id: dict(one.features) for one in drafts}
+    assert {one.id: dict(one.features) for one in fitted.known} == {one.id: numbers[one.id] for one in plain.known}
+    assert all(one.meta == {"team": "blue"} for one in fitted.known)
+    assert 0 < len(fitted.traffic) < len(plain.traffic) == 360 - len(plain.known)
+    assert all(place_of(f"fit {one.id}", 0) >= 0.4 for one in fitted.traffic)
 
 
 async def test_an_empty_ledger_is_refused_with_the_other_sources_named(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from orchestrator.quality.what_if.cases import Case, always_draft
 from orchestrator.quality.what_if.cost_ratio import cost_ratio
 from orchestrator.quality.what_if.frontier import Frontier, frontier, upper_hull
-from orchestrator.quality.what_if.linear_costs import Costing, Need
+from orchestrator.quality.what_if.groups import Kept, grouped
+from orchestrator.quality.what_if.linear_costs import Costing
 from orchestrator.quality.what_if.mean_shape import student_quantile
 from orchestrator.quality.what_if.picture import svg
+from orchestrator.quality.what_if.pools import Need
 from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, Move
 from orchestrator.quality.what_if.simulate import Simulation
 from orchestrator.quality.what_if.what_if import figures, unsupported
@@ -46,7 +48,10 @@ def at(cases: Sequence[Case], threshold: float) -> list[Move]:
 
 
 def whole(cases: Sequence[Case]) -> Frontier:
-    return frontier(cases, [ACCEPT] * len(cases), [ESCALATE] * len(cases))
+    kept = Kept()
+    for one in cases:
+        kept.add(one, (ACCEPT, ESCALATE))
+    return frontier(kept, surest=0, doubtful=1)
 
 
 def test_every_threshold_is_there_with_the_figures_of_its_own_policy() -> None:
@@ -54,7 +59,7 @@ def test_every_threshold_is_there_with_the_figures_of_its_own_policy() -> None:
     found = whole(cases)
     assert [one.threshold for one in found.points] == sorted(one.confidence or 0.0 for one in cases)
     middle = found.points[30]
-    assert middle.figures == figures(middle.figures.name, cases, at(cases, middle.threshold))
+    assert middle.figures == figures(middle.figures.name, grouped(cases, at(cases, middle.threshold)))
     assert middle.figures.quality.value == pytest.approx(
         sum(one.right or (one.confidence or 0.0) < middle.threshold for one in cases) / 60
     )
@@ -76,8 +81,8 @@ def test_thresholds_that_accept_what_can_never_be_seen_are_left_out() -> None:
     cases = [case(0.2, True), case(0.4, None, propensity=0.0), case(0.6, False), case(0.8, True)]
     found = whole(cases)
     assert ([one.threshold for one in found.points], found.left_out) == ([0.6, 0.8], 2)
-    assert unsupported(cases, at(cases, 0.4)) == {"rule 'otherwise' (accept)": 1}
-    assert not unsupported(cases, at(cases, 0.6))
+    assert unsupported(grouped(cases, at(cases, 0.4))) == {"rule 'otherwise' (accept)": 1}
+    assert not unsupported(grouped(cases, at(cases, 0.6)))
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30))
@@ -109,7 +114,7 @@ def test_a_point_without_figures_is_on_no_hull() -> None:
 
 def test_where_all_is_known_the_cost_is_the_mean_of_what_was_paid() -> None:
     cases = known()
-    found = figures("", cases, at(cases, 0.5))
+    found = figures("", grouped(cases, at(cases, 0.5)))
     paid = [10_000 + ((one.alone or 0) if (one.confidence or 0.0) < 0.5 else 0) for one in cases]
     assert found.cost.value == pytest.approx(sum(paid) / len(paid) * 1e-9)
     always = sum(one.alone or 0 for one in cases) / len(cases)
@@ -122,7 +127,7 @@ def test_what_was_not_paid_for_counts_as_the_mean_of_its_own_cell() -> None:
     looked = [case(0.9, True, propensity=0.2, alone=300) for _ in range(20)]
     others = [case(0.9, None, propensity=0.2, alone=None) for _ in range(80)]
     cases = [*seen, *looked, *others]
-    found = figures("", cases, [ESCALATE] * 150)
+    found = figures("", grouped(cases, [ESCALATE] * 150))
     assert found.cost.value == pytest.approx((10_000 + (50 * 100 + 100 * 300) / 150) * 1e-9)
     assert found.extrapolated == 0
 
@@ -131,19 +136,19 @@ def test_a_cell_of_which_nothing_was_seen_by_chance_has_no_narrow_interval() -> 
     """Its estimate is that of the others, which are another kind of task."""
     seen = [case(0.1, False, alone=100_000) for _ in range(150)]
     others = [case(0.9, None, propensity=0.02, alone=None) for _ in range(50)]
-    found = figures("", [*seen, *others], [ESCALATE] * 200).cost
+    found = figures("", grouped([*seen, *others], [ESCALATE] * 200)).cost
     assert found.value == pytest.approx((10_000 + 100_000) * 1e-9)
     assert found.high is not None
     assert found.high > (10_000 + 0.75 * 100_000 + 0.25 * 500_000) * 1e-9
     never = [case(0.9, None, propensity=0.0, alone=None) for _ in range(50)]
-    extrapolated = figures("", [*seen, *never], [ESCALATE] * 200)
+    extrapolated = figures("", grouped([*seen, *never], [ESCALATE] * 200))
     assert extrapolated.extrapolated == 50  # said aloud instead
 
 
 def test_a_spot_check_of_the_proposed_policy_is_paid_for_with_its_probability() -> None:
     cases = known(50)
-    plain = figures("", cases, [ACCEPT] * 50).cost.value
-    looking = figures("", cases, [Move(kind="accept", rule="otherwise", check=0.1)] * 50).cost.value
+    plain = figures("", grouped(cases, [ACCEPT] * 50)).cost.value
+    looking = figures("", grouped(cases, [Move(kind="accept", rule="otherwise", check=0.1)] * 50)).cost.value
     assert plain is not None
     assert looking is not None
     assert looking - plain == pytest.approx(0.1 * sum(one.alone or 0 for one in cases) / 50 * 1e-9)
@@ -151,7 +156,7 @@ def test_a_spot_check_of_the_proposed_policy_is_paid_for_with_its_probability() 
 
 def test_an_unpriced_validator_leaves_the_cost_unknown_and_the_quality_known() -> None:
     cases = [case(0.5, True, alone=None) for _ in range(30)]
-    found = figures("", cases, [ESCALATE] * 30)
+    found = figures("", grouped(cases, [ESCALATE] * 30))
     assert (found.cost.value, found.cost.note) == (None, "no validation has a known cost")
     assert found.quality.value == 1.0
 
@@ -159,7 +164,7 @@ def test_an_unpriced_validator_leaves_the_cost_unknown_and_the_quality_known() -
 def test_a_few_dear_ones_leave_no_narrow_interval() -> None:
     steady = [case(0.5, True, alone=100_000 + i) for i in range(300)]
     wild = [case(0.5, True, alone=100_000 if i else 40_000_000) for i in range(300)]
-    narrow, wide = (figures("", cases, [ESCALATE] * 300).cost for cases in (steady, wild))
+    narrow, wide = (figures("", grouped(cases, [ESCALATE] * 300)).cost for cases in (steady, wild))
     assert narrow.low is not None
     assert narrow.high is not None
     assert narrow.high / narrow.low < 1.01
@@ -171,13 +176,14 @@ def test_a_few_dear_ones_leave_no_narrow_interval() -> None:
 def test_a_broken_draft_is_not_served_even_where_all_are() -> None:
     cases = [case(0.5, True), Case(propensity=1.0, right=False, look="possible", broken=True),
              Case(propensity=0.0, right=None, look="missed", drafted=False)]
-    assert [move.kind for move in always_draft(cases)] == ["accept", "hand_off", "unknown"]
+    assert [always_draft(one).kind for one in cases] == ["accept", "hand_off", "unknown"]
 
 
 def test_a_ratio_of_two_like_costs_is_one_and_surely_so() -> None:
     cases = known()
-    needs = [Need(alone=1.0)] * len(cases)
-    both = [Costing(cases, needs, [1.0] * len(cases), {1.0: 1.0}, 0.95) for _ in range(2)]
+    groups = grouped(cases, [ESCALATE] * len(cases))
+    needs = [Need(alone=1.0)] * len(groups)
+    both = [Costing(groups, needs, [1.0] * len(groups), {1.0: 1.0}, 0.95) for _ in range(2)]
     found = cost_ratio(both[0], both[1], 0.95)
     assert found.value == 1.0
     assert found.interval is not None
@@ -199,7 +205,7 @@ def simulation(cases: Sequence[Case], name: str = "labels") -> Simulation:
              "always validate": [ALWAYS_VALIDATE] * len(cases)}
     return Simulation(
         pipeline=name, step="label", runs=len(cases), first_at=0.0, last_at=1.0, currency="USD", reference={},
-        policies=tuple(figures(kind, cases, made) for kind, made in moves.items()), not_told={},
+        policies=tuple(figures(kind, grouped(cases, made)) for kind, made in moves.items()), not_told={},
         frontier=whole(cases), threshold=0.3, notes=(),
     )
 

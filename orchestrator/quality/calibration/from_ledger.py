@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import select
 
 from orchestrator.config.fingerprint import step_fingerprint
 from orchestrator.errors import InputError
-from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Reference, Source, Unlabelled
-from orchestrator.quality.history.recorded import RecordedDraft, read_recorded
+from orchestrator.quality.calibration.evidence import (
+    Evidence,
+    Known,
+    Place,
+    Reference,
+    Source,
+    Unlabelled,
+    place_of,
+)
+from orchestrator.quality.history.numbers import Numbers
+from orchestrator.quality.history.recorded import RecordedDraft, hear_recorded
 from orchestrator.quality.history.stored_config import stored_steps
+from orchestrator.records import Json
 from orchestrator.store.statements import table
 from orchestrator.store.tables import Config
 
 _config = table(Config)
+_NONE: Mapping[str, Any] = {}
 
 
 def from_ledger(*, mode: str | None = None) -> Source:
@@ -29,105 +43,166 @@ def from_ledger(*, mode: str | None = None) -> Source:
                 "the ledger's drafts are those that the gate in place let through: none can be certified on them",
                 hint="give --labels FILE or --spend SUM",
             )
-        drafts = await recorded(place, mode)
-        reached = [one for one in drafts if place.asked.gate or one.reached]
-        if not reached:
+        heard = Heard(place)
+        drafts = await _hear(place, heard, mode)
+        if not heard.reached:
             raise InputError(
                 f"the ledger holds no draft of step {step_id!r}, made as today's are, that came to a rule that "
                 "compares the confidence", hint="run some tasks first, or give --labels FILE or --spend SUM",
             )
-        seen = [one for one in reached if one.propensity > 0.0 and one.draft_ok is not None]
-        never = [one for one in reached if one.propensity == 0.0]
-        known = [_known(one) for one in seen] + [_held_against(one) for one in never]
-        traffic = [_unlabelled(one) for one in reached if one.propensity > 0.0 and one.draft_ok is None]
         return Evidence(
-            source=f"{len(drafts)} recorded drafts", tasks=len(drafts), known=tuple(known), traffic=tuple(traffic),
-            reference=_reference(seen), notes=_notes(seen, never),
+            source=f"{drafts} recorded drafts", tasks=drafts, known=(*heard.seen, *heard.never),
+            traffic=tuple(heard.traffic), reference=heard.reference, notes=heard.notes(),
         )
 
     return gather
 
 
+@dataclass(slots=True)
+class Heard:
+    """What of each recorded draft is kept: its numbers and tags only where a confidence is fitted to them."""
+
+    place: Place
+    reached: int = 0
+    seen: list[Known] = field(default_factory=list)
+    never: list[Known] = field(default_factory=list)
+    traffic: list[Unlabelled] = field(default_factory=list)
+    truths: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0
+
+    def __call__(self, one: RecordedDraft) -> None:
+        if not (self.place.asked.gate or one.reached):
+            return
+        self.reached += 1
+        if one.propensity == 0.0:
+            self.unanswered += one.unanswered is not None
+            self.never.append(_held_against(one, self.place))
+        elif one.draft_ok is not None:
+            self.truths[one.truth or ""] += 1
+            self.seen.append(_known(one, self.place))
+        elif _takes_part(one, self.place):
+            self.traffic.append(_unlabelled(one, self.place))
+
+    @property
+    def reference(self) -> Reference:
+        truths = set(self.truths)
+        return "label" if truths == {"label"} else "proof" if truths == {"proof"} else "validator"
+
+    def notes(self) -> tuple[str, ...]:
+        told = [(who, self.truths[who]) for who in ("label", "proof", "spot_check", "validator")]
+        notes = []
+        if self.seen:
+            notes.append("known by " + ", ".join(f"{who.replace('_', ' ')}: {n}" for who, n in told if n))
+        if self.unanswered:
+            notes.append(f"{self.unanswered} spot checks got no answer: their drafts count as wrong")
+        if blind := len(self.never) - self.unanswered:
+            notes.append(
+                f"{blind} drafts could never have been looked at, and count as wrong: a rule "
+                "{name: spot_check, sample: 0.02, then: spot_check} would have looked at some"
+            )
+        return tuple(notes)
+
+
 async def recorded(place: Place, mode: str | None = None) -> list[RecordedDraft]:
-    """Recorded drafts of the step, made as today's are. Cache hits enter no sample. A confidence that was measured
-    otherwise than today's is unknown here."""
-    step_id = place.step.config.id
-    found = await read_recorded(place.store, place.loaded, step_id)
-    found = [one for one in found if not one.from_cache and (mode is None or one.mode == mode)]
+    """Recorded drafts of the step, made as today's are; of runs in this `mode` only, where one is given. Cache hits
+    enter no sample. A confidence that was measured otherwise than today's is unknown here."""
+    found: list[RecordedDraft] = []
+    await _hear(place, found.append, mode)
+    return found
+
+
+async def _hear(place: Place, hear: Callable[[RecordedDraft], None], mode: str | None = None) -> int:
+    """The same, told one by one; how many there were. Raises InputError where all were weighed by another
+    confidence."""
     confidence = place.step.config.confidence
-    if confidence is None or confidence.fitted is not None:
-        return found
+    raw = confidence is not None and confidence.fitted is None
+    sources = await asyncio.to_thread(_sources, place) if raw else {}
     source = step_fingerprint(place.loaded, place.step)["confidence_source"]
-    sources = await asyncio.to_thread(_sources, place, {one.config_id for one in found})
-    other = [one for one in found if sources.get(one.config_id) != source]
-    if other and len(other) == len(found):
+    told = other = 0
+
+    def mine(one: RecordedDraft) -> None:
+        nonlocal told, other
+        if one.from_cache or (mode is not None and one.mode != mode):
+            return
+        if raw and sources.get(one.config_id) != source:
+            other += 1
+            return
+        told += 1
+        hear(one)
+
+    await hear_recorded(place.store, place.loaded, place.step.config.id, mine)
+    if confidence is not None and other and not told:
         raise InputError(
             f"the recorded drafts were weighed by another confidence than {confidence.signal!r}, and none by it",
             hint="use `confidence: {fitted: FILE}`, which is computed from recorded numbers, or run some tasks first",
         )
-    return [one for one in found if sources.get(one.config_id) == source]
+    return told
 
 
 async def unlabelled(place: Place, without: AbstractSet[str] = frozenset()) -> tuple[Unlabelled, ...]:
     """Recorded drafts of live traffic, for the spread of their scores alone; none of the runs `without`."""
     if not place.asked.traffic or (place.asked.gate and place.step.gate_certificate is not None):
         return ()
+    found: list[Unlabelled] = []
+
+    def hear(one: RecordedDraft) -> None:
+        if (place.asked.gate or one.reached) and one.run_id not in without and _takes_part(one, place):
+            found.append(_unlabelled(one, place))
+
     try:
-        drafts = await recorded(place)
+        await _hear(place, hear)
     except InputError:
         return ()
-    return tuple(_unlabelled(one) for one in drafts if (place.asked.gate or one.reached) and one.run_id not in without)
+    return tuple(found)
 
 
-def _sources(place: Place, config_ids: set[str]) -> Mapping[str, str | None]:
+def _sources(place: Place) -> Mapping[str, str | None]:
     """The confidence source of each configuration, as its fingerprint has it."""
     c = _config.c
     with place.store.read() as connection:
         rows = connection.execute(
             select(c.config_id, c.mode, c.body_json).where(c.pipeline == place.loaded.config.pipeline)
         )
-        wanted = [(row.config_id, row.mode, row.body_json) for row in rows if row.config_id in config_ids]
+        wanted = [(row.config_id, row.mode, row.body_json) for row in rows]
     return {
         one.config_id: (one.fingerprint or {}).get("confidence_source")
         for one in stored_steps(wanted, place.step.config.id)
     }
 
 
-def _known(one: RecordedDraft) -> Known:
+def _known(one: RecordedDraft, place: Place) -> Known:
     return Known(
         id=one.run_id, score=one.confidence, draft_ok=bool(one.draft_ok), validator_ok=one.validator_ok,
         draft_cost=one.draft_cost, validator_cost=one.validator_cost or one.alone_cost, propensity=one.propensity,
-        features=one.features, meta=one.tags, at=one.ended_at,
+        features=_numbers(one, place), meta=_tags(one, place), at=one.ended_at,
     )
 
 
-def _held_against(one: RecordedDraft) -> Known:
+def _held_against(one: RecordedDraft, place: Place) -> Known:
     """A draft that could never have been looked at counts as wrong: that bound holds whatever it was. So does one whose
     spot check got no answer, with the probability that it was drawn with: it stands for those that were not."""
     return Known(
         id=one.run_id, score=one.confidence, draft_ok=False, validator_ok=True, draft_cost=one.draft_cost,
-        propensity=one.unanswered or 1.0,
-        features=one.features, meta=one.tags, at=one.ended_at,
+        propensity=one.unanswered or 1.0, features=_numbers(one, place), meta=_tags(one, place), at=one.ended_at,
     )
 
 
-def _unlabelled(one: RecordedDraft) -> Unlabelled:
-    return Unlabelled(id=one.run_id, score=one.confidence, features=one.features, meta=one.tags)
+def _takes_part(one: RecordedDraft, place: Place) -> bool:
+    """Of traffic the same share is set apart as of the records that a confidence is fitted on."""
+    return not place.fits or place_of(f"fit {one.run_id}", place.asked.seed) >= place.asked.fit_share
 
 
-def _reference(seen: Sequence[RecordedDraft]) -> Reference:
-    truths = {one.truth for one in seen}
-    return "label" if truths == {"label"} else "proof" if truths == {"proof"} else "validator"
+def _unlabelled(one: RecordedDraft, place: Place) -> Unlabelled:
+    """There is one for most runs of a ledger. Its id is asked for where a share is set apart, and nowhere else."""
+    return Unlabelled(
+        id=one.run_id if place.fits else "", score=one.confidence, features=_numbers(one, place),
+        meta=_tags(one, place),
+    )
 
 
-def _notes(seen: Sequence[RecordedDraft], never: Sequence[RecordedDraft]) -> tuple[str, ...]:
-    by_truth = {t: sum(one.truth == t for one in seen) for t in ("label", "proof", "spot_check", "validator")}
-    notes = ["known by " + ", ".join(f"{t.replace('_', ' ')}: {n}" for t, n in by_truth.items() if n)] if seen else []
-    if unanswered := sum(one.unanswered is not None for one in never):
-        notes.append(f"{unanswered} spot checks got no answer: their drafts count as wrong")
-    if blind := len(never) - unanswered:
-        notes.append(
-            f"{blind} drafts could never have been looked at, and count as wrong: a rule "
-            "{name: spot_check, sample: 0.02, then: spot_check} would have looked at some"
-        )
-    return tuple(notes)
+def _numbers(one: RecordedDraft, place: Place) -> Mapping[str, float | None]:
+    return Numbers(one.features) if place.fits else _NONE
+
+
+def _tags(one: RecordedDraft, place: Place) -> Mapping[str, Json]:
+    return one.tags if place.fits and one.tags else _NONE

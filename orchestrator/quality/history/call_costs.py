@@ -41,6 +41,8 @@ NONE_ASKED = CallCosts({}, {})
 
 
 def _sum(amounts: Sequence[Money | None]) -> Money | None:
+    if len(amounts) < 2:
+        return amounts[0] if amounts else None
     known = [one for one in amounts if one is not None]
     if not known or len(known) < len(amounts):
         return None

@@ -7,11 +7,11 @@ probability a customer writes.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import orjson
 from sqlalchemy import Connection, Select, and_, select
 
 from orchestrator.config.fingerprint import differences, draft_fingerprint, step_fingerprint
@@ -97,22 +97,34 @@ async def read_recorded(
     `matching`: only runs whose drafts were made as today's are: their stored fingerprint equals that of `loaded` save
     the confidence source. Raises ValueError for a step that the pipeline does not have.
     """
-    def read() -> list[RecordedDraft]:
-        with store.read() as connection:
-            found = each_recorded(
-                connection, loaded, step_id, since=since, until=until, matching=matching,
-                include_calibration=include_calibration,
-            )
-            return [one for one in found if one.features]
+    found: list[RecordedDraft] = []
+    await hear_recorded(
+        store, loaded, step_id, found.append, since=since, until=until, matching=matching,
+        include_calibration=include_calibration,
+    )
+    return found
 
-    return await asyncio.to_thread(read)
+
+async def hear_recorded(
+    store: Readable, loaded: LoadedPipeline, step_id: str, hear: Callable[[RecordedDraft], None], **which: Any
+) -> None:
+    """The same, told one by one to `hear`, in another thread: a ledger's drafts take some kilobytes each, and whoever
+    hears of them knows what of that to keep. `which` as of `each_recorded`."""
+    def read() -> None:
+        with store.read() as connection:
+            for one in each_recorded(connection, loaded, step_id, **which):
+                if one.features:
+                    hear(one)
+
+    await asyncio.to_thread(read)
 
 
 def each_recorded(
     connection: Connection, loaded: LoadedPipeline, step_id: str, *, since: float | None = None,
     until: float | None = None, matching: bool = True, include_calibration: bool = False,
 ) -> Iterator[RecordedDraft]:
-    """The same, one by one, with the runs in which the step drafted nothing. Holds a page of rows at a time."""
+    """As `read_recorded`, one by one, with the runs in which the step drafted nothing. Holds a page of rows at a
+    time."""
     known = _known_steps(connection, loaded, step_id, matching, include_calibration)
     if not known:
         return
@@ -183,7 +195,7 @@ def _recorded(row: Any, step: StoredStep, costs: CallCosts) -> RecordedDraft:
     look = _look(row, step, costs) if drafted else 0.0
     return RecordedDraft(
         run_id=row.run_id, tenant=row.tenant, step=step.id, ended_at=row.ended_at, config_id=row.config_id,
-        mode=step.mode, tags=json.loads(row.tags_json), features=features, confidence=row.confidence,
+        mode=step.mode, tags=orjson.loads(row.tags_json), features=features, confidence=row.confidence,
         threshold=row.threshold, certified=bool(row.certified), action=row.action, rule=row.rule, status=row.status,
         attempts=row.attempts, reached=drafted and step.reached(row.rule),
         propensity=1.0 if truth in ("label", "proof") else look, look=look, draft_ok=draft_ok, truth=truth,
@@ -197,7 +209,7 @@ def _recorded(row: Any, step: StoredStep, costs: CallCosts) -> RecordedDraft:
 
 def _features(kept: str, step: StoredStep) -> dict[str, float | None]:
     """Before their names stood in the configuration, they stood beside each number."""
-    found = json.loads(kept)
+    found = orjson.loads(kept)
     if isinstance(found, dict):
         return found
     return dict(zip(step.features or (), found, strict=False)) if found else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.cascade.rules import draw
@@ -101,7 +102,13 @@ def _proofs(said: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _compares(rule: AfterRule) -> bool:
-    return rule.when is not None and reads_confidence(rule.when)
+    return rule.when is not None and _reads_confidence(rule.when)
+
+
+@lru_cache(maxsize=1024)
+def _reads_confidence(when: str) -> bool:
+    """Asked of the same few rules for each draft of a ledger."""
+    return reads_confidence(when)
 
 
 def _chance_of(policy: PolicyConfig, first: int, confidence: float | None, threshold: float | None) -> float | None:

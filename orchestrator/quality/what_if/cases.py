@@ -5,9 +5,8 @@ Money is in billionths of one currency.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.quality.history.recorded import VALIDATED, RecordedDraft
 from orchestrator.quality.what_if.replay import Move
@@ -45,6 +44,15 @@ class Case:
     validator_bound: int | None = None
     decided: str = ""
 
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """All that is the same of two cases between which only amounts and confidence differ."""
+        return (
+            self.propensity, self.right, self.look, self.unanswered, self.seen_by_chance, self.validator_right,
+            self.assumed_right, self.drafted, self.broken, self.decided, self.draft is None, self.verdict is None,
+            self.alone is None,
+        )
+
 
 def case_of(
     draft: RecordedDraft, *, confidence: float | None, broken: bool, mode: ValidateMode, currency: str
@@ -63,12 +71,11 @@ def case_of(
     )
 
 
-def always_draft(cases: Sequence[Case]) -> list[Move]:
+def always_draft(case: Case) -> Move:
     """Every draft is served, but for those that no rule may accept: these go to a person."""
-    return [
-        Move(kind="unknown", rule="", why="no draft was made of it") if not case.drafted
-        else Move(kind="hand_off" if case.broken else "accept", rule="always draft") for case in cases
-    ]
+    if not case.drafted:
+        return Move(kind="unknown", rule="", why="no draft was made of it")
+    return Move(kind="hand_off" if case.broken else "accept", rule="always draft")
 
 
 def _look(draft: RecordedDraft) -> Look:

@@ -6,12 +6,13 @@ The interval holds every ratio r for which the mean of cost - r x always may be 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.intervals import Interval
 from orchestrator.quality.what_if.linear_costs import NOT_RESERVED, Costing
-from orchestrator.quality.what_if.mean_shape import Shape, bernstein, shape_of, skewed_limits
+from orchestrator.quality.what_if.mean_shape import Form, Shape, bernstein, shape_of, skewed_limits
+from orchestrator.quality.what_if.power_sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,31 @@ def cost_ratio(cost: Costing, always: Costing, confidence: float) -> Ratio:
     if always.value <= 0.0:
         return Ratio(None, note="always validating costs nothing")
     ratio = cost.value / always.value
-    values = [(a - ratio * b) / always.value for a, b in zip(cost.values, always.values, strict=True)]
-    if all(abs(value) <= 1e-12 for value in values):
+    forms = [_less(a, ratio, b, over=always.value) for a, b in zip(cost.forms, always.forms, strict=True)]
+    tasks = [group.sums for group in cost.groups]
+    shape = shape_of(tasks, forms)
+    if _is_nothing(tasks, forms):
         return Ratio(ratio, Interval(ratio, ratio))
-    shape = replace(shape_of(values), mean=ratio)
+    shape = replace(shape, mean=ratio)
     found = None
     if not (cost.is_rough or always.is_rough or shape.is_heavy_tailed):
         freedom = min(cost.freedom, always.freedom)
-        found = _fieller(_Moments.of(cost.values, always.values), ratio, freedom, confidence)
+        found = _fieller(_Moments.of(cost, always), ratio, freedom, confidence)
     return Ratio(ratio, found) if found is not None else _rough(cost, always, ratio, shape, confidence)
+
+
+def _less(a: Form, ratio: float, b: Form, *, over: float) -> Form:
+    """(a - ratio b) / over."""
+    weights = [(u - ratio * v) / over for u, v in zip(a.weights, b.weights, strict=True)]
+    return Form((a.constant - ratio * b.constant) / over, weights)
+
+
+def _is_nothing(tasks: Sequence[Sums], forms: Sequence[Form]) -> bool:
+    """Is each of the numbers 0, but for rounding?"""
+    return all(
+        abs(one.mean(form.constant, form.weights)) <= 1e-12
+        and one.second(form.weights, form.weights) <= 1e-24 * one.n for one, form in zip(tasks, forms, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +68,14 @@ class _Moments:
     third: tuple[float, float, float, float]
 
     @classmethod
-    def of(cls, xs: list[float], ys: list[float]) -> _Moments:
-        n = len(xs)
-        x, y = math.fsum(xs) / n, math.fsum(ys) / n
-        dx, dy = [a - x for a in xs], [b - y for b in ys]
-
-        def product(*columns: list[float]) -> float:
-            return math.fsum(map(math.prod, zip(*columns, strict=True))) / n
-
-        second = (product(dx, dx), product(dx, dy), product(dy, dy))
-        third = (product(dx, dx, dx), product(dx, dx, dy), product(dx, dy, dy), product(dy, dy, dy))
-        return cls(n, x, y, second, third)
+    def of(cls, cost: Costing, always: Costing) -> _Moments:
+        n, x, y = cost.shape.n, cost.shape.mean, always.shape.mean
+        sums: list[list[float]] = [[] for _ in range(7)]
+        for group, a, b in zip(cost.groups, cost.forms, always.forms, strict=True):
+            for kept, terms in zip(sums, _joint(group.sums, a, b, x, y), strict=True):
+                kept.extend(terms)
+        xx, xy, yy, xxx, xxy, xyy, yyy = (math.fsum(terms) / n for terms in sums)
+        return cls(n, x, y, (xx, xy, yy), (xxx, xxy, xyy, yyy))
 
     def limits(self, r: float, freedom: float, confidence: float) -> Interval:
         """Of the mean of x - r y."""
@@ -73,6 +87,21 @@ class _Moments:
         errors = skewed_limits(third / math.sqrt(variance) ** 3 / math.sqrt(self.n), freedom, confidence)
         error = math.sqrt(variance / (self.n - 1))
         return Interval(mean + error * errors.low, mean + error * errors.high)
+
+
+def _joint(tasks: Sums, a: Form, b: Form, x: float, y: float) -> Iterator[tuple[float, ...]]:
+    """Terms of the sums of xx, xy, yy, xxx, xxy, xyy and yyy about (x, y): what they differ within the group, and the
+    group from the whole."""
+    u, v, n = a.weights, b.weights, tasks.n
+    dx, dy = tasks.mean(a.constant, u) - x, tasks.mean(b.constant, v) - y
+    xx, xy, yy = tasks.second(u, u), tasks.second(u, v), tasks.second(v, v)
+    yield xx, n * dx * dx
+    yield xy, n * dx * dy
+    yield yy, n * dy * dy
+    yield tasks.third(u, u, u), 3.0 * dx * xx, n * dx**3
+    yield tasks.third(u, u, v), 2.0 * dx * xy, dy * xx, n * dx * dx * dy
+    yield tasks.third(u, v, v), 2.0 * dy * xy, dx * yy, n * dx * dy * dy
+    yield tasks.third(v, v, v), 3.0 * dy * yy, n * dy**3
 
 
 def _fieller(moments: _Moments, ratio: float, freedom: float, confidence: float) -> Interval | None:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.quality.what_if.cases import Case
-from orchestrator.quality.what_if.replay import Move
-from orchestrator.quality.what_if.what_if import PolicyFigures, always_validating, figures, unsupported
+from orchestrator.quality.what_if.groups import Kept
+from orchestrator.quality.what_if.what_if import PolicyFigures, figures, unsupported
 
 MOST = 200
 """Thresholds at most: with more distinct confidences, as many of them as that, evenly spaced in rank."""
 WORK = 1_000_000
-"""Thresholds times runs: a few seconds. With more runs there are fewer thresholds, down to LEAST."""
+"""Thresholds times runs. With more runs there are fewer thresholds, down to LEAST."""
 LEAST = 20
 
 
@@ -42,21 +41,17 @@ class Frontier:
         return tuple(self.points[round(i * step)] for i in range(rows))
 
 
-def frontier(
-    cases: Sequence[Case], surest: Sequence[Move], doubtful: Sequence[Move], confidence: float = 0.95
-) -> Frontier:
-    """`surest` is the move where confidence passes any threshold, `doubtful` where it passes none."""
-    levels = sorted({case.confidence for case in cases if case.confidence is not None})
-    points, left_out, always = [], 0, always_validating(cases, confidence)
-    for threshold in _spaced(levels, max(LEAST, min(MOST, WORK // max(1, len(cases))))):
-        moves = [
-            low if case.confidence is not None and case.confidence >= threshold else high
-            for case, low, high in zip(cases, surest, doubtful, strict=True)
-        ]
-        if unsupported(cases, moves):
+def frontier(kept: Kept, *, surest: int, doubtful: int, confidence: float = 0.95) -> Frontier:
+    """`surest` is the policy whose move is made where confidence passes any threshold, `doubtful` where it passes
+    none."""
+    levels = kept.confidences()
+    thresholds = _spaced(levels, max(LEAST, min(MOST, WORK // max(1, kept.n))))
+    points, left_out = [], 0
+    for threshold, groups in zip(thresholds, kept.at_thresholds(thresholds, surest, doubtful), strict=True):
+        if unsupported(groups):
             left_out += 1
             continue
-        points.append((threshold, figures(f"threshold {threshold:.6g}", cases, moves, confidence, always=always)))
+        points.append((threshold, figures(f"threshold {threshold:.6g}", groups, confidence)))
     hull = upper_hull([
         (found.cost.value, found.quality.value) if found.cost.value is not None and found.quality.value is not None
         else None for _, found in points

@@ -9,74 +9,31 @@ empirical Bernstein bound of the influence values.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.intervals import Interval, bounded_mean
-from orchestrator.quality.what_if.cases import Case
-from orchestrator.quality.what_if.mean_shape import Shape, bernstein, shape_of, skewed_limits
+from orchestrator.quality.what_if.groups import Group
+from orchestrator.quality.what_if.mean_shape import Form, Shape, bernstein, shape_of, skewed_limits
+from orchestrator.quality.what_if.pools import Need, Pool
+from orchestrator.quality.what_if.power_sums import PARTS
 
 FEW, SKEWED, MATTERS = 10, 8.0, 0.05
 """How many seen a mean needs to stand for others: FEW, and SKEWED x skewness squared; if it makes up MATTERS of all."""
-KINDS = ("draft", "verdict", "alone")
+VERDICT = PARTS.index("verdict")
 NOT_RESERVED = "no interval: what was reserved is not known"
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """How much of each part a policy buys for one task: 1 of what it surely asks for, else the probability."""
-
-    draft: float = 0.0
-    verdict: float = 0.0
-    alone: float = 0.0
-
-
-@dataclass(slots=True)
-class Pool:
-    """Those of a cell that need one part: `seen` of them with known cost; `owed` is how much the others need.
-    `by_chance`: nothing but a draw tells the seen from the others."""
-
-    by_chance: bool = True
-    seen: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-    owed: float = 0.0
-    unseen: int = 0
-
-    def add(self, cost: float | None, share: float) -> None:
-        if cost is None:
-            self.owed, self.unseen = self.owed + share, self.unseen + 1
-        else:
-            self.seen, self.total, self.squares = self.seen + 1, self.total + cost, self.squares + cost * cost
-
-    @property
-    def mean(self) -> float:
-        return self.total / self.seen
-
-    @property
-    def weight(self) -> float:
-        """How much of what was not seen each that was seen stands for."""
-        return self.owed / self.seen if self.seen else 0.0
-
-    @property
-    def variance(self) -> float:
-        if self.seen < 2:
-            return 0.0
-        found = (self.squares - self.seen * self.mean**2) / (self.seen - 1)
-        return found if found > 1e-12 * self.mean**2 else 0.0
 
 
 @dataclass
 class _Part:
-    """One kind of call over all tasks: what each needs of it and paid for it, pooled by cell. `common` is over all of
-    known cost: cells in which fewer than two were seen borrow their estimate from it. Where that was by chance, they
-    were to be seen, and the interval goes by what they themselves show."""
+    """One kind of call over all tasks: what each group needs of it and paid for it, pooled by cell. `common` is over
+    all of known cost: cells in which fewer than two were seen borrow their estimate from it. Where that was by chance,
+    they were to be seen, and the interval goes by what they themselves show."""
 
-    kind: str
+    at: int
     shares: list[float]
-    costs: list[int | None]
+    groups: Sequence[Group]
     pools: dict[Hashable, Pool]
     common: Pool
     bound: float | None
@@ -88,8 +45,8 @@ class _Part:
     def enough(self) -> float:
         """How many a mean needs that stands for others: by the skewness of all that were seen, since of a few it does
         not show."""
-        seen = [float(cost) for cost in self.costs if cost is not None]
-        return max(FEW, SKEWED * shape_of(seen).skewness ** 2) if seen else FEW
+        seen = [group.sums for group in self.groups if group.knows(self.at)]
+        return max(FEW, SKEWED * shape_of(seen, [_once(self.at)] * len(seen)).skewness ** 2) if seen else FEW
 
     @property
     def owing(self) -> list[tuple[Pool, Pool]]:
@@ -107,24 +64,26 @@ class _Part:
 
 
 class Costing:
-    """The mean cost of what `needs` ask for, one a case. `cells` part the cases into groups of one chance of a look
-    each, of which `chance_of` tells it. Costs are in billionths."""
+    """The mean cost of what `needs` ask for, one a group. `cells` part the groups by their chance of a look, of which
+    `chance_of` tells each. Costs are in billionths."""
 
     def __init__(
-        self, cases: Sequence[Case], needs: Sequence[Need], cells: Sequence[Hashable],
+        self, groups: Sequence[Group], needs: Sequence[Need], cells: Sequence[Hashable],
         chance_of: Mapping[Hashable, float], confidence: float,
     ) -> None:
-        self._cells, self._confidence = cells, confidence
-        judged = any(case.verdict is not None for case in cases)
-        by_chance = {kind: {cell: _by_chance(kind, chance, judged) for cell, chance in chance_of.items()}
-                     for kind in KINDS}
-        found = [_part(kind, cases, [getattr(need, kind) for need in needs], cells, by_chance[kind]) for kind in KINDS]
+        self.groups, self._cells, self._confidence = groups, cells, confidence
+        judged = any(group.knows(VERDICT) for group in groups)
+        found = [
+            _part(at, groups, [getattr(need, kind) for need in needs], cells,
+                  {cell: _by_chance(kind, chance, judged) for cell, chance in chance_of.items()})
+            for at, kind in enumerate(PARTS)
+        ]
         self._parts = [part for part in found if part is not None]
 
     @cached_property
     def missing(self) -> str:
         """Why there is no estimate at all."""
-        wanting = [part.kind for part in self._parts if any(not source.seen for source in part.sources)]
+        wanting = [PARTS[part.at] for part in self._parts if any(not source.seen for source in part.sources)]
         return f"no {'draft' if wanting == ['draft'] else 'validation'} has a known cost" if wanting else ""
 
     @cached_property
@@ -133,7 +92,7 @@ class Costing:
 
     @cached_property
     def shape(self) -> Shape:
-        return shape_of(self.values)
+        return shape_of([group.sums for group in self.groups], self.forms)
 
     @property
     def extrapolated(self) -> int:
@@ -154,25 +113,25 @@ class Costing:
         return Interval(max(0.0, low), high)
 
     @cached_property
-    def values(self) -> list[float]:
-        """Influence values: each task's cost, what was not seen at its mean, and for each that was seen its share in
-        the means that stand for others."""
-        values = [0.0] * len(self._cells)
+    def forms(self) -> list[Form]:
+        """Influence values, group by group, as sums of what its tasks paid: each task's cost, what was not seen at its
+        mean, and for each that was seen its share in the means that stand for others."""
+        forms = [Form() for _ in self.groups]
         for part in self._parts:
-            lent = part.common.weight
-            for i, (share, cost, cell) in enumerate(zip(part.shares, part.costs, self._cells, strict=True)):
+            for form, group, share, cell in zip(forms, self.groups, part.shares, self._cells, strict=True):
+                known = group.knows(part.at)
                 if share:
                     pool = part.pools[cell]
                     source = part.source(pool)
-                    if cost is None:
-                        values[i] += share * source.mean
+                    if not known:
+                        form.constant += share * source.mean
                     else:
-                        values[i] += share * cost
+                        form.weights[part.at] += share
                         if pool.owed and source is pool:
-                            values[i] += pool.weight * (cost - pool.mean)
-                if lent and cost is not None:
-                    values[i] += lent * (cost - part.common.mean)
-        return values
+                            form.lend(part.at, pool.weight, pool.mean)
+                if part.common.owed and known:
+                    form.lend(part.at, part.common.weight, part.common.mean)
+        return forms
 
     @cached_property
     def few(self) -> int | None:
@@ -223,28 +182,47 @@ class Costing:
     def box(self) -> Interval | None:
         """Mean of what was seen throughout, and for every other cell its weight times its mean: each a bounded mean at
         its part of a quarter of the error (two boxes make a ratio, and the Bernstein bound takes the other half)."""
-        known = [0.0] * len(self._cells)
-        owing: list[tuple[_Part, Pool, list[float]]] = []
+        known = [Form() for _ in self.groups]
+        owing: list[tuple[_Part, Pool, _Shares]] = []
         upper = 0.0
         for part in self._parts:
             if part.bound is None:
                 return None
-            shares: dict[int, list[float]] = {id(pool): [] for pool, _ in part.owing}
-            for i, (share, cost, cell) in enumerate(zip(part.shares, part.costs, self._cells, strict=True)):
+            shares = {id(pool): _Shares() for pool, _ in part.owing}
+            for form, group, share, cell in zip(known, self.groups, part.shares, self._cells, strict=True):
                 if share and (held := shares.get(id(part.pools[cell]))) is not None:
-                    held.append(share)
+                    held.add(group.n, share)
                 elif share:
-                    known[i] += share * float(cost or 0)
+                    form.weights[part.at] += share
             owing += [(part, witness, shares[id(pool)]) for pool, witness in part.witnesses]
             upper += part.bound
-        each, n = 1.0 - (1.0 - self._confidence) / 4.0 / (1 + 2 * len(owing)), len(known)
-        found = _bounded(n, math.fsum(known), math.fsum(x * x for x in known), upper, each)
+        each, sure = 1.0 - (1.0 - self._confidence) / 4.0 / (1 + 2 * len(owing)), shape_of(
+            [group.sums for group in self.groups], known
+        )
+        found = bounded_mean(sure.n, sure.mean, sure.variance, max(upper, sure.mean), each)
         low, high = found.low, found.high
         for part, witness, held in owing:
-            weight = _bounded(n, math.fsum(held), math.fsum(x * x for x in held), 1.0, each)
+            weight = _bounded(sure.n, held.total, held.squares, 1.0, each)
             mean = _bounded(witness.seen, witness.total, witness.squares, part.bound or 0.0, each)
             low, high = low + weight.low * mean.low, high + weight.high * mean.high
         return Interval(low, high)
+
+
+@dataclass(slots=True)
+class _Shares:
+    """Sums of how much is needed of one kind of call, task by task."""
+
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, n: int, share: float) -> None:
+        self.total, self.squares = self.total + n * share, self.squares + n * share * share
+
+
+def _once(part: int) -> Form:
+    form = Form()
+    form.weights[part] = 1.0
+    return form
 
 
 def _by_chance(kind: str, chance: float, judged: bool) -> bool:
@@ -256,25 +234,23 @@ def _by_chance(kind: str, chance: float, judged: bool) -> bool:
 
 
 def _part(
-    kind: str, cases: Sequence[Case], shares: list[float], cells: Sequence[Hashable],
-    by_chance: Mapping[Hashable, bool],
+    at: int, groups: Sequence[Group], shares: list[float], cells: Sequence[Hashable], by_chance: Mapping[Hashable, bool]
 ) -> _Part | None:
     if not any(shares):
         return None
-    costs: list[int | None] = [getattr(case, kind) for case in cases]
     pools: dict[Hashable, Pool] = {}
-    for share, cost, cell in zip(shares, costs, cells, strict=True):
+    for group, share, cell in zip(groups, shares, cells, strict=True):
         if share:
-            pools.setdefault(cell, Pool(by_chance[cell])).add(cost, share)
+            pools.setdefault(cell, Pool(by_chance[cell])).add(group, at, share)
     common, borrowed = Pool(), sum(p.owed for p in pools.values() if p.owed and p.seen < 2)
     if borrowed:
-        for cost in costs:
-            if cost is not None:
-                common.add(cost, 1.0)
+        for group in groups:
+            if group.knows(at):
+                common.add(group, at, 1.0)
         common.owed = borrowed
-    bounds = [b for c in cases if (b := c.draft_bound if kind == "draft" else c.validator_bound) is not None]
-    most = max([*bounds, *(cost for cost in costs if cost is not None)]) if bounds else None  # some cost more than that
-    return _Part(kind, shares, costs, pools, common, most)
+    reserved = max(group.sums.reserved(validation=PARTS[at] != "draft") for group in groups)
+    most = max(reserved, *(group.sums.most[at] for group in groups)) if reserved >= 0 else None  # some cost more
+    return _Part(at, shares, groups, pools, common, most)
 
 
 def _bounded(n: int, total: float, squares: float, upper: float, confidence: float) -> Interval:

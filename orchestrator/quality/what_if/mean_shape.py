@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.intervals import Interval, bernstein_width, normal_quantile
+from orchestrator.quality.what_if.power_sums import Sums
 
 MOST_SKEWED = 0.5
 """Skewness of a mean up to which it is corrected for."""
@@ -22,6 +23,11 @@ class Shape:
     skewness: float
 
     @property
+    def variance(self) -> float:
+        """Of the numbers, with divisor n - 1."""
+        return self.error**2 * self.n
+
+    @property
     def skew(self) -> float:
         """Skewness of the mean."""
         return self.skewness / math.sqrt(self.n)
@@ -31,15 +37,34 @@ class Shape:
         return abs(self.skew) > MOST_SKEWED
 
 
-def shape_of(values: Sequence[float]) -> Shape:
-    n = len(values)
-    mean = math.fsum(values) / n
-    apart = [value - mean for value in values]
-    second = math.fsum(x * x for x in apart) / n
-    if second <= 1e-24 * mean**2:
+@dataclass(slots=True)
+class Form:
+    """A number for each task of a group: `constant` and `weights` of its draft, verdict and validation alone."""
+
+    constant: float = 0.0
+    weights: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def lend(self, part: int, weight: float, mean: float) -> None:
+        """What one that was seen adds to the mean that stands for others."""
+        self.weights[part] += weight
+        self.constant -= weight * mean
+
+
+def shape_of(tasks: Sequence[Sums], forms: Sequence[Form]) -> Shape:
+    """Of one number a task, one form a group."""
+    n = sum(one.n for one in tasks)
+    means = [one.mean(form.constant, form.weights) for one, form in zip(tasks, forms, strict=True)]
+    mean = math.fsum(one.n * value for one, value in zip(tasks, means, strict=True)) / n
+    second, third = [], []
+    for one, form, value in zip(tasks, forms, means, strict=True):
+        w, apart = form.weights, value - mean
+        within = one.second(w, w)
+        second += [within, one.n * apart**2]
+        third += [one.third(w, w, w), 3.0 * apart * within, one.n * apart**3]
+    squares, cubes = math.fsum(second) / n, math.fsum(third) / n
+    if squares <= 1e-24 * mean**2:
         return Shape(n, mean, 0.0, 0.0)
-    third = math.fsum(x * x * x for x in apart) / n
-    return Shape(n, mean, math.sqrt(second / max(1, n - 1)), third / math.sqrt(second) ** 3)
+    return Shape(n, mean, math.sqrt(squares / max(1, n - 1)), cubes / math.sqrt(squares) ** 3)
 
 
 def skewed_limits(a: float, freedom: float, confidence: float) -> Interval:
@@ -66,6 +91,5 @@ def bernstein(shape: Shape, reach: float, confidence: float, box: Interval) -> I
     """Maurer and Pontil (2009) at half the error, within the box. `reach`: the most by which two numbers differ."""
     if shape.n < 2 or reach <= 0.0:
         return box
-    variance = shape.error**2 * shape.n / reach**2
-    half = reach * bernstein_width(shape.n, variance, math.log(4.0 / (1.0 - confidence)))
+    half = reach * bernstein_width(shape.n, shape.variance / reach**2, math.log(4.0 / (1.0 - confidence)))
     return Interval(max(box.low, shape.mean - half), min(box.high, shape.mean + half))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from orchestrator.config.feature_names import LOGPROB_FEATURES
@@ -58,6 +59,42 @@ class DraftShape:
         return "value" if self.alone else f"value:{self.step}"
 
 
+class Rebuilt:
+    """One recorded run as the rules of any policy see it: each part is rebuilt once, however many ask. `missed` names
+    what was looked for and is not kept; `unknown` what is missing already among the numbers."""
+
+    def __init__(
+        self, draft: RecordedDraft, contents: Mapping[str, Json], shape: DraftShape, *, confidence: float | None,
+        unknown: frozenset[str],
+    ) -> None:
+        self.draft, self.contents, self.confidence = draft, contents, confidence
+        self._shape = shape
+        self.missed: set[str] = set()
+        self.oks = tuple(draft.features.get(f"{name}.ok") for name, _ in shape.kinds)
+        self.unknown = unknown.union(
+            f"whether signal {name!r} was ok" for (name, _), ok in zip(shape.kinds, self.oks, strict=True) if ok is None
+        )
+        self.value, self.parsed = draft_of(draft, shape, contents, self.missed)
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """The task, {input, meta}, and the other steps, as rules saw them."""
+        steps = {} if self._shape.alone else steps_of(self.contents, self._shape.step, self.missed)
+        return {"task": task_of(self.contents, self.missed), "steps": steps}
+
+    @cached_property
+    def signals(self) -> dict[str, Signal]:
+        """Each signal with what is known of it: whether it was ok, and its value where that is a number."""
+        return {
+            name: Signal(
+                name=name, value=_value(self.draft.features, name, kind, self.missed), ok=ok == 1.0,
+                reason=NotKept(f"the reason of signal {name!r}", self.missed),  # type: ignore[arg-type]  # for a text
+                required=name in self._shape.required,
+            )
+            for (name, kind), ok in zip(self._shape.kinds, self.oks, strict=True)
+        }
+
+
 def task_of(contents: Mapping[str, Json], missed: set[str]) -> Mapping[str, Any]:
     """{input, meta} as rules saw them."""
     said = contents.get("task")
@@ -76,21 +113,6 @@ def steps_of(contents: Mapping[str, Json], step: str, missed: set[str]) -> Mappi
                 "value": value, "status": NotKept(f"the status of step {other!r}", missed), "skipped": False,
             }
     return found or NotKept("the values of other steps", missed)
-
-
-def signals_of(draft: RecordedDraft, shape: DraftShape, missed: set[str]) -> dict[str, Signal]:
-    """Each signal with what is known of it: whether it was ok, and its value where that is a number."""
-    found = {}
-    for name, kind in shape.kinds:
-        ok = draft.features.get(f"{name}.ok")
-        if ok is None:
-            missed.add(f"whether signal {name!r} was ok")
-        found[name] = Signal(
-            name=name, value=_value(draft.features, name, kind, missed), ok=ok == 1.0,
-            reason=NotKept(f"the reason of signal {name!r}", missed),  # type: ignore[arg-type]  # stands for a text
-            required=name in shape.required,
-        )
-    return found
 
 
 def confidence_at(draft: RecordedDraft, path: str, shape: DraftShape, missed: set[str]) -> float | None:

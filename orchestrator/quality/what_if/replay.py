@@ -6,28 +6,27 @@ what is drawn now has nothing to do with what was drawn, and seen, then.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.cascade.confidence import FittedConfidence
-from orchestrator.cascade.policy import CompiledPolicy, compile_policy, enforce
-from orchestrator.cascade.policy_views import AfterView, GateReading
-from orchestrator.cascade.rules import CompiledRule
-from orchestrator.cascade.signals import compile_signals, task_features
+from orchestrator.cascade.policy import CompiledPolicy, enforce
+from orchestrator.cascade.policy_views import AfterView, BeforeDecision, GateReading
+from orchestrator.cascade.rules import draw
+from orchestrator.cascade.signals import task_features
 from orchestrator.config.expression_names import reads_confidence
-from orchestrator.config.feature_names import TASK_FEATURES, signal_names
+from orchestrator.config.feature_names import TASK_FEATURES
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
-from orchestrator.config.pipeline import Compared
-from orchestrator.config.policy import AfterRule, PolicyConfig
 from orchestrator.quality.history.recorded import RecordedDraft
-from orchestrator.quality.what_if.rebuilt import DraftShape, confidence_at, draft_of, signals_of, steps_of, task_of
+from orchestrator.quality.what_if.rebuilt import DraftShape, Rebuilt, confidence_at
 from orchestrator.records import Decision, Json, Task, ValidateMode
 
 Kind = Literal["accept", "escalate", "hand_off", "unknown"]
-_PLAIN = re.compile(r"(?<![\w.])confidence\s*(<|>=)\s*threshold\b(?!\s*[-+*/%.])")
-_CONTENT = frozenset({"task", "steps", "value"})
+PLAIN = re.compile(r"(?<![\w.])confidence\s*(<|>=)\s*threshold\b(?!\s*[-+*/%.])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,53 +43,75 @@ class Move:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What confidence is compared with; None where nothing certifies a threshold, and `problem` says why."""
+
+    threshold: float | None
+    problem: str | None = None
+
+
+SUREST_BAR, DOUBTFUL_BAR = Bar(-math.inf), Bar(math.inf)
 ALWAYS_VALIDATE = Move(kind="escalate", rule="always validate", drafted=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """A policy over the recorded runs of one step. `threshold` is what confidence is compared with, None where nothing
-    certifies one (`problem` says why)."""
+    """A policy over the recorded runs of one step, `bar` with its threshold. `asks_little`: its `after` rules ask of a
+    draft no more than whether signals are ok, its attempt, and which of confidence and threshold is greater; `samples`
+    are those of them that draw, and `answered` what they said so far. `asks_task_alone`: its `before` rules draw
+    nothing and call nothing, so that they say one thing, `of_nothing`, of all runs of which no content is kept."""
 
     loaded: LoadedPipeline
     step: LoadedStep
     policy: CompiledPolicy
     shape: DraftShape
-    threshold: float | None
-    problem: str | None
+    bar: Bar
     gate_threshold: float | None
     fitted: FittedConfidence | None
     gate: FittedConfidence | None
     same_before: bool
     same_redrafts: bool
     reads_content: bool
+    asks_little: bool
+    samples: tuple[tuple[str, float], ...]
+    asks_task_alone: bool
+    answered: dict[Hashable, Move] = field(default_factory=dict, compare=False)
+    of_nothing: list[tuple[BeforeDecision, frozenset[str]]] = field(default_factory=list, compare=False)
 
     @property
     def compares_plainly(self) -> bool:
         """Is which of confidence and threshold is greater all that its rules ask of the two?"""
         asked = [rule.config.when or "" for rule in self.policy.afters if rule.reads_confidence]
-        return bool(asked) and not any(reads_confidence(_PLAIN.sub("true", when)) for when in asked)
+        return bool(asked) and not any(reads_confidence(PLAIN.sub("true", when)) for when in asked)
 
-    def at(self, threshold: float) -> Replay:
-        """The same policy with another threshold."""
-        return replace(self, threshold=threshold, problem=None)
-
-    def confidence(self, draft: RecordedDraft, contents: Mapping[str, Json]) -> float | None:
-        return self._confidence(draft, contents, set()) if draft.features else None
-
-    def move(self, draft: RecordedDraft, contents: Mapping[str, Json]) -> Move:
-        """What becomes of it. Never raises: what can't be told is a move of kind `unknown`."""
+    def rebuilt(self, draft: RecordedDraft, contents: Mapping[str, Json]) -> Rebuilt:
+        """The run, for this policy and any other over the same step."""
         missed: set[str] = set()
-        task = task_of(contents, missed)
-        steps = {} if self.shape.alone else steps_of(contents, self.step.config.id, missed)
-        base = {"task": task, "steps": steps}
-        before = self.policy.before(base, run_id=draft.run_id, gate=self._gate(draft, contents, missed))
+        confidence = self._confidence(draft, contents, missed) if draft.features else None
+        return Rebuilt(draft, contents, self.shape, confidence=confidence, unknown=frozenset(missed))
+
+    def moves(self, run: Rebuilt, bars: Sequence[Bar]) -> tuple[Move, ...]:
+        """What becomes of it, if its confidence is held against each of `bars`. Never raises: what can't be told is a
+        move of kind `unknown`."""
+        forbid = self._before(run)
+        if isinstance(forbid, Move):
+            return (forbid,) * len(bars)
+        if not self.asks_little:
+            return tuple(self._decided(run, forbid, bar) for bar in bars)
+        drawn = tuple([draw(_anew(run.draft), name) < sample for name, sample in self.samples])
+        alike = (forbid, run.oks, run.unknown, run.parsed, run.draft.attempts, drawn)
+        return tuple([self._as_before(alike, run, forbid, bar) for bar in bars])
+
+    def _before(self, run: Rebuilt) -> Move | frozenset[str]:
+        """What the `before` rules forbid, where the draft is what decides; else the move."""
+        draft = run.draft
+        before, missed = self._asked_before(run)
         forbid = before.forbid
         if missed:
             if not (self.same_before and draft.features) or self._may_forbid_validator:
                 return _unknown(_not_kept(missed))
             forbid = frozenset()  # the same rules let it pass then
-            missed.clear()
         elif before.action is not None:
             return self._undrafted(before.action, forbid)
         elif self._location(self.step.config.draft.model) in forbid:
@@ -99,27 +120,35 @@ class Replay:
             return _unknown(f"no draft was made of it ({draft.rule or draft.status})")
         if draft.attempts > 1 and not self.same_redrafts:
             return _unknown("its first draft was not kept")
-        return self._after(draft, contents, base, forbid, missed)
+        return forbid
 
-    def _after(
-        self, draft: RecordedDraft, contents: Mapping[str, Json], base: Mapping[str, Any], forbid: frozenset[str],
-        missed: set[str],
-    ) -> Move:
-        value, parsed = draft_of(draft, self.shape, contents, missed)
-        signals = signals_of(draft, self.shape, missed)
+    def _asked_before(self, run: Rebuilt) -> tuple[BeforeDecision, frozenset[str]]:
+        """What the `before` rules say, and what they looked for that is not kept."""
+        blank = self.asks_task_alone and not run.contents
+        if blank and self.of_nothing:
+            return self.of_nothing[0]
+        run.missed.clear()
+        gate = self._gate(run.draft, run.contents, run.missed)
+        found = self.policy.before(run.base, run_id=run.draft.run_id, gate=gate), frozenset(run.missed)
+        if blank:
+            self.of_nothing.append(found)
+        return found
+
+    def _decided(self, run: Rebuilt, forbid: frozenset[str], bar: Bar) -> Move:
+        draft = run.draft
+        run.missed.clear()
         said = self.policy.after(AfterView(
-            base=base, signals=signals, value=value, parsed=parsed, attempt=draft.attempts,
-            confidence=self._confidence(draft, contents, missed), threshold=self.threshold,
-            certificate_problem=self.problem, lapsed=self.loaded.config.certificate_lapsed,
-            run_id=f"what-if:{draft.run_id}",
+            base=run.base, signals=run.signals, value=run.value, parsed=run.parsed, attempt=draft.attempts,
+            confidence=run.confidence, threshold=bar.threshold, certificate_problem=bar.problem,
+            lapsed=self.loaded.config.certificate_lapsed, run_id=_anew(draft),
         ))
-        if missed:
+        if missed := run.missed | run.unknown:
             return _unknown(_not_kept(missed))
         validator = self._validator(said)
         possible = validator is not None and self._location(validator) not in forbid
         decision = enforce(
             said, escalation_possible=possible, redraft_possible=draft.attempts < self.step.config.draft.max_attempts,
-            spot_check_possible=possible, signals=signals, parsed=parsed,
+            spot_check_possible=possible, signals=run.signals, parsed=run.parsed,
         )
         match decision.action:
             case "accept" | "spot_check":
@@ -129,6 +158,15 @@ class Replay:
             case "redraft":
                 return _unknown(f"rule {decision.rule!r} wants a further draft, which was never made")
         return Move(kind="hand_off", rule=decision.rule)
+
+    def _as_before(self, alike: Hashable, run: Rebuilt, forbid: frozenset[str], bar: Bar) -> Move:
+        """Where the rules ask of a draft no more than this, runs alike in it move alike."""
+        c, t = run.confidence, bar.threshold
+        asked = (alike, bar, c is None, c is not None and t is not None and (c < t, c >= t))
+        found = self.answered.get(asked)
+        if found is None:
+            found = self.answered[asked] = self._decided(run, forbid, bar)
+        return found
 
     def _undrafted(self, decision: Decision, forbid: frozenset[str]) -> Move:
         validator = self._validator(decision)
@@ -185,73 +223,17 @@ class Replay:
         )
 
 
-def replaying(
-    loaded: LoadedPipeline, step: LoadedStep, policy: PolicyConfig, *, threshold: float | None = None
-) -> Replay:
-    """`policy` over the recorded runs of `step`, with the step's own threshold unless another is given.
-
-    Raises ConfigError, with the rule's name, for what does not compile.
-    """
-    config = loaded.config
-    compiled = compile_policy(policy, allow_imports=config.allow_imports)
-    signals = compile_signals(
-        step.config.signals, output_schema=step.output_schema, allow_imports=config.allow_imports
-    )
-    schema = step.output_schema
-    rules: Sequence[CompiledRule[Any]] = [*compiled.forbids, *compiled.deciders, *compiled.afters]
-    return Replay(
-        loaded=loaded, step=step, policy=compiled,
-        shape=DraftShape(
-            step=step.config.id, kinds=tuple(signal_names(step.config)), required=signals.required,
-            structured=schema is not None, text=schema is not None and schema.get("type") not in ("object", "array"),
-            alone=len(loaded.steps) == 1,
-        ),
-        threshold=_threshold(step.config.confidence, step.certificate, step.certificate_problem)
-        if threshold is None else threshold,
-        problem=step.certificate_problem if threshold is None else None,
-        gate_threshold=_threshold(step.config.gate, step.gate_certificate, step.gate_problem),
-        fitted=FittedConfidence(step.confidence_artefact) if step.confidence_artefact else None,
-        gate=FittedConfidence(step.gate_artefact) if step.gate_artefact else None,
-        same_before=_said(policy.before) == _said(step.policy.before),
-        same_redrafts=_redrafts_alike(policy, step.policy),
-        reads_content=compiled.reads_gate or any(
-            rule.config.guard or not rule.reads.isdisjoint(_CONTENT) for rule in rules
-        ),
-    )
-
-
-def _threshold(
-    compared: Compared | None, certificate: Mapping[str, Any] | None, problem: str | None
-) -> float | None:
-    if compared is None or problem:
-        return None
-    found = compared.threshold if certificate is None else certificate["threshold"]
-    return None if found is None else float(found)
-
-
-def _redrafts_alike(policy: PolicyConfig, recorded: PolicyConfig) -> bool:
-    """Would both have had the same drafts made anew? Where their rules are the same up to the last that redrafts, and
-    that one stands among those that recorded runs have in common: before the confidence is compared."""
-    return _said(up_to := _until_last_redraft(policy)) == _said(_until_last_redraft(recorded)) and not any(
-        rule.when is not None and reads_confidence(rule.when) for rule in up_to
-    )
-
-
-def _until_last_redraft(policy: PolicyConfig) -> Sequence[AfterRule]:
-    last = max((i for i, rule in enumerate(policy.after) if rule.then == "redraft"), default=-1)
-    return policy.after[: last + 1]
-
-
-def _said(rules: Sequence[Any]) -> list[Any]:
-    return [rule.model_dump(mode="json", exclude={"name", "message"}) for rule in rules]
-
-
 def _meta(draft: RecordedDraft, contents: Mapping[str, Json]) -> Mapping[str, Any]:
     said = contents.get("task")
     return draft.tags if said is None else said["meta"]
 
 
-def _not_kept(missed: set[str]) -> str:
+def _anew(draft: RecordedDraft) -> str:
+    """By what an `after` rule draws now."""
+    return f"what-if:{draft.run_id}"
+
+
+def _not_kept(missed: AbstractSet[str]) -> str:
     return f"not kept: {', '.join(sorted(missed))}"
 
 

@@ -21,16 +21,20 @@ from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import InputError
 from orchestrator.quality.history.recorded import PAGE, Readable, RecordedDraft, each_recorded
-from orchestrator.quality.what_if.cases import Case, always_draft, case_of
+from orchestrator.quality.what_if.cases import always_draft, case_of
 from orchestrator.quality.what_if.frontier import Frontier, frontier
+from orchestrator.quality.what_if.groups import Group, Kept, merged
 from orchestrator.quality.what_if.nothing import nothing_to_replay
-from orchestrator.quality.what_if.rebuilt import draft_of, signals_of
-from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, Move, Replay, replaying
+from orchestrator.quality.what_if.rebuilt import Rebuilt
+from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, DOUBTFUL_BAR, SUREST_BAR, Move, Replay
+from orchestrator.quality.what_if.replaying import replaying
 from orchestrator.quality.what_if.what_if import Figure, PolicyFigures, figures, unsupported
-from orchestrator.records import Json, Money
+from orchestrator.records import Money
 from orchestrator.store.outcomes import contents_of
 
 T = TypeVar("T")
+PRESENT, PROPOSED, SUREST, DOUBTFUL = range(4)
+"""Moves of a run: of either policy, and of the proposed one where confidence passes any threshold, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +65,7 @@ class Simulation:
 class _Read:
     """The ledger, gone through once."""
 
-    cases: list[Case] = field(default_factory=list)
-    present: list[Move] = field(default_factory=list)
-    proposed: list[Move] = field(default_factory=list)
-    surest: list[Move] = field(default_factory=list)
-    doubtful: list[Move] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)
     truths: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     currency: str = ""
@@ -87,11 +87,11 @@ async def simulate(
     present = replaying(loaded, chosen, chosen.policy)
     proposed = replaying(loaded, chosen, policy or chosen.policy, threshold=threshold)
     found = await asyncio.to_thread(_read, store, loaded, present, proposed, since, until)
-    if not found.cases:
+    if not found.kept.n:
         raise await asyncio.to_thread(nothing_to_replay, store, loaded, chosen, found.left_out, (since, until))
     asked = policy is not None or threshold is not None
     if asked:
-        _refuse_unsupported(found.cases, found.proposed, chosen)
+        _refuse_unsupported(found.kept.groups(PROPOSED), chosen)
     return _simulation(loaded, chosen, found, proposed, present, asked=asked, confidence=confidence)
 
 
@@ -114,7 +114,8 @@ def _read(
 ) -> _Read:
     found, step = _Read(), present.step
     content = present.reads_content or proposed.reads_content
-    surest, doubtful = proposed.at(-math.inf), proposed.at(math.inf)
+    bars = (proposed.bar, *((SUREST_BAR, DOUBTFUL_BAR) if proposed.compares_plainly else ()))
+    alike = proposed.policy.config == present.policy.config
     with store.read() as connection:
         drafts = each_recorded(connection, loaded, step.config.id, since=since, until=until)
         for page in _pages(drafts, PAGE):
@@ -125,32 +126,30 @@ def _read(
                     continue
                 found.currency = found.currency or _currency(draft)
                 said = contents.get(draft.run_id, {})
-                _take(found, draft, said, present)
-                found.present.append(present.move(draft, said))
-                found.proposed.append(proposed.move(draft, said))
-                found.surest.append(surest.move(draft, said))
-                found.doubtful.append(doubtful.move(draft, said))
+                run = present.rebuilt(draft, said)
+                if alike:
+                    moves = present.moves(run, (present.bar, *bars))
+                else:
+                    moves = (*present.moves(run, (present.bar,)), *proposed.moves(run, bars))
+                _take(found, run, present, moves)
     return found
 
 
-def _take(found: _Read, draft: RecordedDraft, contents: Mapping[str, Json], replay: Replay) -> None:
-    own = replay.step.config.validate_
+def _take(found: _Read, run: Rebuilt, replay: Replay, moves: tuple[Move, ...]) -> None:
+    own, draft = replay.step.config.validate_, run.draft
     assert own is not None
-    found.cases.append(case_of(
-        draft, confidence=replay.confidence(draft, contents), broken=_is_broken(draft, contents, replay),
-        mode=own.mode, currency=found.currency,
-    ))
+    found.kept.add(case_of(
+        draft, confidence=run.confidence, broken=_is_broken(run), mode=own.mode, currency=found.currency,
+    ), moves)
     found.truths[draft.truth or "none"] += 1
     found.first_at, found.last_at = min(found.first_at, draft.ended_at), max(found.last_at, draft.ended_at)
 
 
-def _is_broken(draft: RecordedDraft, contents: Mapping[str, Json], replay: Replay) -> bool:
+def _is_broken(run: Rebuilt) -> bool:
     """May no rule accept it? What was accepted was not."""
-    if not draft.features or draft.action in ("accept", "spot_check"):
+    if not run.draft.features or run.draft.action in ("accept", "spot_check"):
         return False
-    missed: set[str] = set()
-    _, parsed = draft_of(draft, replay.shape, contents, missed)
-    return broken(signals_of(draft, replay.shape, missed), parsed) is not None
+    return broken(run.signals, run.parsed) is not None
 
 
 def _currency(draft: RecordedDraft) -> str:
@@ -166,11 +165,11 @@ def _pages(drafts: Iterator[T], size: int) -> Iterator[list[T]]:
 # -- what came of it ---------------------------------------------------------------------------------------------------
 
 
-def _refuse_unsupported(cases: Sequence[Case], moves: Sequence[Move], step: LoadedStep) -> None:
-    found = unsupported(cases, moves)
+def _refuse_unsupported(proposed: Sequence[Group], step: LoadedStep) -> None:
+    found = unsupported(proposed)
     if not found:
         return
-    accepted = sum(move.kind == "accept" for move in moves)
+    accepted = sum(group.n for group in proposed if group.move.kind == "accept")
     who = "; ".join(f"{count:,} by {decided}" for decided, count in found.most_common())
     sampling = [rule.name for rule in step.policy.after if rule.then == "spot_check"]
     rule = f"spot-check rule {sampling[0]!r}" if sampling else "a spot-check rule"
@@ -190,28 +189,36 @@ def _simulation(
     loaded: LoadedPipeline, step: LoadedStep, found: _Read, proposed: Replay, present: Replay, *, asked: bool,
     confidence: float,
 ) -> Simulation:
-    cases = found.cases
+    runs = found.kept.groups(PRESENT)
     everything = {
-        "present": found.present, **({"proposed": found.proposed} if asked else {}),
-        "always draft": always_draft(cases), "always validate": [ALWAYS_VALIDATE] * len(cases),
+        "present": runs, **({"proposed": found.kept.groups(PROPOSED)} if asked else {}),
+        "always draft": merged(replace(group, move=always_draft(group.like)) for group in runs),
+        "always validate": merged(replace(group, move=ALWAYS_VALIDATE) for group in runs),
     }
-    policies = tuple(_supported(name, cases, moves, confidence) for name, moves in everything.items())
+    policies = tuple(_supported(name, groups, confidence) for name, groups in everything.items())
     return Simulation(
-        pipeline=loaded.config.pipeline, step=step.config.id, runs=len(cases), first_at=found.first_at,
+        pipeline=loaded.config.pipeline, step=step.config.id, runs=found.kept.n, first_at=found.first_at,
         last_at=found.last_at, currency=found.currency, reference=dict(found.truths), policies=policies,
         not_told={
-            name: dict(Counter(move.why for move in moves if move.kind == "unknown"))
-            for name, moves in everything.items()
+            name: dict(_counted((group.move.why, group.n) for group in groups if group.move.kind == "unknown"))
+            for name, groups in everything.items()
         },
-        frontier=_frontier(found, proposed, confidence), threshold=proposed.threshold,
-        notes=tuple(_notes(found, policies, present, proposed)), confidence=confidence,
+        frontier=_frontier(found, proposed, confidence), threshold=proposed.bar.threshold,
+        notes=tuple(_notes(found, runs, policies, present, proposed)), confidence=confidence,
     )
 
 
-def _supported(name: str, cases: Sequence[Case], moves: Sequence[Move], confidence: float) -> PolicyFigures:
+def _counted(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for name, n in counts:
+        found[name] += n
+    return found
+
+
+def _supported(name: str, groups: Sequence[Group], confidence: float) -> PolicyFigures:
     """Its figures; without a quality where that rests on drafts that can never be known to be right."""
-    found = figures(name, cases, moves, confidence)
-    unseen = unsupported(cases, moves).total()
+    found = figures(name, groups, confidence)
+    unseen = unsupported(groups).total()
     if not unseen:
         return found
     return replace(found, quality=Figure(value=None, note=f"{unseen:,} accepted drafts can never be seen"))
@@ -221,19 +228,19 @@ def _frontier(found: _Read, proposed: Replay, confidence: float) -> Frontier:
     """None where the policy does not compare confidence with a threshold, or compares more than which is greater."""
     if not proposed.compares_plainly:
         return Frontier(points=(), distinct=0, left_out=0)
-    return frontier(found.cases, found.surest, found.doubtful, confidence)
+    return frontier(found.kept, surest=SUREST, doubtful=DOUBTFUL, confidence=confidence)
 
 
 def _notes(
-    found: _Read, policies: Sequence[PolicyFigures], present: Replay, proposed: Replay
+    found: _Read, runs: Sequence[Group], policies: Sequence[PolicyFigures], present: Replay, proposed: Replay
 ) -> Iterator[str]:
     if cached := found.left_out["cache"]:
         yield f"{cached:,} runs were answered from the cache: they follow the runs that made those answers"
     if undrafted := found.left_out["validate_only"]:
         yield f"{undrafted:,} runs in mode validate_only are left out: they drafted nothing"
-    if assumed := sum(case.assumed_right for case in found.cases):
+    if assumed := sum(group.n for group in runs if group.like.assumed_right):
         yield f"{assumed:,} labelled tasks never came to the validator: there it counts as right"
-    if missed := sum(case.look == "missed" or case.unanswered is not None for case in found.cases):
+    if missed := sum(group.n for group in runs if group.like.look == "missed" or group.like.unanswered is not None):
         yield f"{missed:,} drafts were to be looked at and were not: every interval allows for both ways they may be"
     for one in policies:
         if one.extrapolated:
@@ -241,7 +248,7 @@ def _notes(
                 f"{one.name}: the cost of {one.extrapolated:,} calls is taken from tasks that came to be validated "
                 "otherwise, and may be another"
             )
-    if present.threshold is None and present.problem:
-        yield f"the present policy has no threshold: {present.problem}"
+    if present.bar.threshold is None and present.bar.problem:
+        yield f"the present policy has no threshold: {present.bar.problem}"
     if not proposed.compares_plainly:
         yield "no frontier: the policy does not come down to whether confidence < threshold"

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from orchestrator.finance.success import Cell, tally
 from orchestrator.quality.what_if.cases import Case
+from orchestrator.quality.what_if.groups import Group
 from orchestrator.quality.what_if.replay import Move
 
 
-def answered_right(cases: Sequence[Case], moves: Sequence[Move]) -> list[Cell]:
+def answered_right(groups: Sequence[Group]) -> list[Cell]:
     """Cells of tasks alike in what is known. Drafts that would be accepted, and had one chance of a look below 1, are a
     stratum of their own: the checked of it are a random sample. What goes to a person is not answered."""
-    counts = Counter(_known(case, move) for case, move in zip(cases, moves, strict=True))
+    counts: Counter[tuple[bool | None, float | None, bool]] = Counter()
+    for group in groups:
+        counts[_known(group.like, group.move)] += group.n
     return [
         Cell(runs=runs, success=right, propensity=chance, unanswered=unanswered)
         for (right, chance, unanswered), runs in counts.items()

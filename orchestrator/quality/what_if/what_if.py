@@ -16,7 +16,9 @@ from orchestrator.finance.rates import long_run_rate
 from orchestrator.intervals import Interval, clopper_pearson
 from orchestrator.quality.what_if.cases import Case
 from orchestrator.quality.what_if.cost_ratio import cost_ratio
-from orchestrator.quality.what_if.linear_costs import NOT_RESERVED, Costing, Need
+from orchestrator.quality.what_if.groups import Group
+from orchestrator.quality.what_if.linear_costs import NOT_RESERVED, Costing
+from orchestrator.quality.what_if.pools import Need
 from orchestrator.quality.what_if.replay import Move
 from orchestrator.quality.what_if.strata import answered_right, estimated_share
 
@@ -48,60 +50,57 @@ class PolicyFigures:
     extrapolated: int = 0
 
 
-def unsupported(cases: Sequence[Case], moves: Sequence[Move]) -> Counter[str]:
+def unsupported(groups: Sequence[Group]) -> Counter[str]:
     """Drafts that would be accepted although nothing could ever have shown whether they are right: how many, by what
     decided them then."""
-    return Counter(
-        case.decided for case, move in zip(cases, moves, strict=True)
-        if move.kind == "accept" and case.look == "never"
-    )
+    found: Counter[str] = Counter()
+    for group in groups:
+        if group.move.kind == "accept" and group.like.look == "never":
+            found[group.like.decided] += group.n
+    return found
 
 
-def figures(
-    name: str, cases: Sequence[Case], moves: Sequence[Move], confidence: float = 0.95, *,
-    always: Costing | None = None,
-) -> PolicyFigures:
-    """Of the policy that makes these moves. `always` is what `always_validating` says of the same cases, where that is
-    known already."""
-    n, kinds = len(cases), Counter(move.kind for move in moves)
+def figures(name: str, groups: Sequence[Group], confidence: float = 0.95) -> PolicyFigures:
+    """Of the policy that makes the moves of these groups."""
+    kinds: Counter[str] = Counter()
+    for group in groups:
+        kinds[group.move.kind] += group.n
+    n = kinds.total()
     told = max(1, n - kinds["unknown"])
-    cost, ratio, extrapolated = _costs(cases, moves, confidence, always)
+    cost, ratio, extrapolated = _costs(groups, n - kinds["unknown"], n, confidence)
     return PolicyFigures(
         name=name, accepted=kinds["accept"] / told, escalated=kinds["escalate"] / told,
         handed_off=kinds["hand_off"] / told, unknown=kinds["unknown"] / max(1, n),
-        quality=quality(cases, moves, confidence), cost=cost, ratio=ratio, extrapolated=extrapolated,
+        quality=quality(groups, confidence), cost=cost, ratio=ratio, extrapolated=extrapolated,
     )
 
 
-def quality(cases: Sequence[Case], moves: Sequence[Move], confidence: float = 0.95) -> Figure:
+def quality(groups: Sequence[Group], confidence: float = 0.95) -> Figure:
     """The share answered right. What can't be told is wrong for the lower end and right for the upper one."""
-    cells = answered_right(cases, moves)
+    cells = answered_right(groups)
     found, value = long_run_rate(cells, confidence), estimated_share(cells)
     if found is None or value is None:
         return Figure(value=None, low=0.0, high=1.0, note="not one of them is known")
     return Figure(value=min(found.high, max(found.low, value)), low=found.low, high=found.high)
 
 
-def always_validating(cases: Sequence[Case], confidence: float = 0.95) -> Costing:
+def always_validating(groups: Sequence[Group], confidence: float = 0.95) -> Costing:
     """What it costs to have the validator do every task."""
-    chances = [_chance(case) for case in cases]
-    return Costing(cases, [_ALONE] * len(cases), chances, {chance: chance for chance in chances}, confidence)
+    chances = [_chance(group.like) for group in groups]
+    return Costing(groups, [_ALONE] * len(groups), chances, {chance: chance for chance in chances}, confidence)
 
 
-def _costs(
-    cases: Sequence[Case], moves: Sequence[Move], confidence: float, always: Costing | None
-) -> tuple[Figure, Figure, int]:
+def _costs(groups: Sequence[Group], told: int, n: int, confidence: float) -> tuple[Figure, Figure, int]:
     """Cost for each task, and over always validating."""
-    told = [(case, move) for case, move in zip(cases, moves, strict=True) if move.kind != "unknown"]
     if not told:
         none = Figure(value=None, note="no move is known")
         return none, none, 0
-    kept = [case for case, _ in told]
-    cells = [(_chance(case), move.kind, move.drafted) for case, move in told]
-    unknown = _Unknown(len(cases) - len(told), len(cases), _dearest(cases), confidence)
+    kept = [group for group in groups if group.move.kind != "unknown"]
+    cells = [(_chance(group.like), group.move.kind, group.move.drafted) for group in kept]
+    unknown = _Unknown(n - told, n, _dearest(groups), confidence)
     chance_of: dict[Hashable, float] = {cell: cell[0] for cell in cells}
-    cost = Costing(kept, [_need(move) for _, move in told], cells, chance_of, unknown.left)
-    always = always if always is not None and not unknown.tasks else always_validating(kept, unknown.left)
+    cost = Costing(kept, [_need(group.move) for group in kept], cells, chance_of, unknown.left)
+    always = always_validating(kept, unknown.left)
     ratio = cost_ratio(cost, always, unknown.left)
     dearest = None if unknown.dearest is None or not always.value else unknown.dearest / always.value
     return (
@@ -151,8 +150,7 @@ class _Unknown:
         return Figure(value=value * scale, low=low * scale, high=high * scale, note=note)
 
 
-def _dearest(cases: Sequence[Case]) -> float | None:
+def _dearest(groups: Sequence[Group]) -> float | None:
     """The most that a task may cost: what was ever reserved for its drafts and for its verdict, and a draft more."""
-    drafts = [case.draft_bound for case in cases if case.draft_bound is not None]
-    verdicts = [case.validator_bound for case in cases if case.validator_bound is not None]
-    return 2.0 * max(drafts) + max(verdicts) if drafts and verdicts else None
+    draft, verdict = (max(group.sums.reserved(validation=which) for group in groups) for which in (False, True))
+    return 2.0 * draft + verdict if min(draft, verdict) >= 0 else None
