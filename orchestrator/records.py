@@ -25,9 +25,8 @@ CallState = Literal["intent", "settled", "unsettled"]
 ServiceTier = Literal["batch", "flex", "priority", "other"]
 """What a provider bills at other prices than its standard ones, which are None. `other`: one that no book prices."""
 
-STATUSES: tuple[Status, ...] = (
-    "accepted", "approved", "repaired", "redone", "handed_off", "declined", "failed",
-)
+AFTERWARDS: tuple[Role, ...] = ("spot_check", "baseline")
+"""Calls that may be made when their run is long over, even by another process: no part of its outcome's cost."""
 SERVED: frozenset[Status] = frozenset({"accepted", "approved", "repaired", "redone"})
 
 
@@ -181,7 +180,6 @@ class Draft:
     parsed: bool
     answer: Answer
     sample: int = 0
-    from_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

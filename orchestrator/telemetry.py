@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.config.telemetry import TelemetryConfig, addresses
 from orchestrator.errors import ConfigError
-from orchestrator.records import Outcome, Request, Usage
+from orchestrator.records import AFTERWARDS, Outcome, Request, Usage
 from orchestrator.store.entries import CallIntent, CallSettlement
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 SCOPE = "draftgate"
 OPERATION = "chat"
-LATE = ("spot_check", "baseline")
-"""Calls that may be made when their run is long over, even by another process: then they are spans of their own."""
 
 
 @dataclass(slots=True)
@@ -63,7 +61,7 @@ class Telemetry:
         if self._tracer is None:
             return None
         start = _nanoseconds(settled.ended_at - (settled.latency_ms or 0.0) / 1000)
-        if spans is None and intent.role not in LATE:
+        if spans is None and intent.role not in AFTERWARDS:
             shown = {f"draftgate.tag.{key}": _plain(meta[key]) for key in self._tags if key in meta}
             begun = {**self._names, "gen_ai.operation.name": "invoke_workflow", "draftgate.run_id": intent.run_id}
             name = f"invoke_workflow {self._names['gen_ai.workflow.name']}"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.finance.cost import CostPerSuccess, cost_per_success, exact_units
+from orchestrator.finance.cost import CostPerSuccess, Missing, cost_per_success, exact_units
 from orchestrator.finance.moments import heavy_tailed
 from orchestrator.finance.period import parse_period
 from orchestrator.finance.success import Cell
@@ -121,8 +121,21 @@ def test_without_any_price_the_cost_is_unknown_and_not_zero() -> None:
 
 def test_a_missing_cost_makes_the_figure_a_lower_limit() -> None:
     some = cells(*[(True, 100)] * 20)
-    found = cost_per_success(2000, some, missing_costs=2)
+    found = cost_per_success(2000, some, missing=Missing(calls=2, lost=1, bound=50))
     assert (found.value, found.qualifier, found.low) == (Decimal("1E-7"), "at least", None)
+    assert found.note == "calls of unknown cost: 2"
+
+
+def test_calls_without_an_answer_leave_an_interval_whose_high_end_holds_their_bound() -> None:
+    some = cells(*[(True, 100)] * 20)
+    found, all_of_it = (
+        cost_per_success(spent, some, missing=missing)
+        for spent, missing in ((2000, Missing(calls=2, lost=2, bound=500)), (2500, Missing()))
+    )
+    assert (found.value, found.qualifier) == (Decimal("1E-7"), "at least")
+    assert (found.own_low, found.own_high) == (Decimal("1E-7"), all_of_it.value)
+    assert (found.low, found.high) == (cost_per_success(2000, some).low, all_of_it.high)
+    assert found.high != cost_per_success(2000, some).high
 
 
 def test_runs_that_are_unknown_and_not_estimated_make_the_figure_an_upper_limit() -> None:
@@ -139,7 +152,10 @@ def test_runs_that_are_not_estimated_may_all_have_been_successes_of_this_period(
 
 def test_both_unknowns_at_once_leave_nothing_to_say() -> None:
     some = cells(*[(True, 100)] * 60, *[(None, 100)] * 20)
-    assert cost_per_success(8000, some, missing_costs=1).value is None
+    assert cost_per_success(8000, some, missing=Missing(calls=1)).value is None
+    lost = cost_per_success(8000, some, missing=Missing(calls=1, lost=1, bound=40))
+    assert (lost.value, lost.qualifier) == (None, "")
+    assert (lost.own_low, lost.own_high) == (exact_units(Fraction(8000, 80)), exact_units(Fraction(8040, 60)))
 
 
 def test_without_an_upper_bound_of_a_runs_cost_there_is_no_box() -> None:

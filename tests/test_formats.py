@@ -25,9 +25,9 @@ from orchestrator.finance.export.focus import render_focus
 from orchestrator.finance.export.formats import written
 from orchestrator.finance.export.frozen import from_json, report_schema, settled, to_json
 from orchestrator.finance.export.workbook import render_workbook
+from orchestrator.finance.phrases import amount
 from orchestrator.finance.plain import decode, encode, plain_decimal
 from orchestrator.finance.records import Report
-from orchestrator.finance.words import amount
 from orchestrator.records import Money
 from orchestrator.testing import ScriptedModel
 from tests.busy_month import ODD, VALIDATOR, busy_report

@@ -6,12 +6,16 @@ from decimal import Decimal
 
 import pytest
 
+from orchestrator.config.prices import PriceEntry
+from orchestrator.finance.charged import build_breakdown
 from orchestrator.finance.records import Report, ReportQuery, Spend
 from orchestrator.finance.render import render
 from orchestrator.finance.report import build_report
+from orchestrator.records import Usage
 from orchestrator.store.engine import Store
+from orchestrator.store.entries import PriceRecord
 from tests.gpu import BILL, HOUR, START, Gpu
-from tests.stores import Clock, config
+from tests.stores import Clock, config, intent, settlement
 
 pytest_plugins = ("tests.store_fixtures",)
 
@@ -92,3 +96,52 @@ async def test_the_figure_stands_in_the_table_and_in_the_csv(gpu: Gpu) -> None:
     report = _report(gpu)
     assert "with the idle time of its GPUs" in render(report, "table")
     assert "cost_per_success_with_idle" in render(report, "csv").splitlines()[0]
+
+
+def _told(gpu: Gpu) -> list[str]:
+    report = _report(gpu)
+    breakdown = build_breakdown(gpu.store, report)
+    table = " ".join(render(report, "table", breakdown=breakdown).split())
+    words = [one.words for one in breakdown.attention if one.kind == "break_even"]
+    assert all(one in table for one in words)
+    return words
+
+
+async def _validate(gpu: Gpu, at: float, role: str = "repair", per_million: str = "10") -> None:
+    """A call of a validator that is priced per token, in the run of the last call."""
+    entry = PriceEntry.model_validate({"model": "frontier", "per_million": {"input": "1", "output": per_million}})
+    name, usage = f"v{gpu.calls}", Usage(input=100, output=20)
+    await gpu.store.intend(intent(name, f"{gpu.calls}", role=role, model="frontier", provider="litellm"))
+    await gpu.store.settle(
+        settlement(name, ended_at=at, usage=usage, cost=entry.cost(usage), price_version=entry.version_id),
+        PriceRecord(version=entry.version_id, model="frontier", body_json=entry.body_json, created_at=START),
+    )
+
+
+async def test_a_report_tells_from_which_volume_a_gpu_pays_beside_its_validator(gpu: Gpu) -> None:
+    for second in range(12):
+        await gpu.call(START + second, 300)
+        await _validate(gpu, START + second)
+        await gpu.end(START + second + 1, success=True)
+    assert "in the hours billed" not in _told(gpu)[0]
+    await gpu.close(START + HOUR + 301)
+    (words,) = _told(gpu)  # 300 tokens at 10 USD a million: 0.003 there; 2.500000001 / 0.003; 730 hours a month
+    assert words == (
+        "the GPUs of local (2.50 USD an hour) beside frontier pay from 834 calls an hour on, or 608,334 a month (a "
+        "call like those of this period would cost 0.003000 USD there); in the hours billed they made 12 each"
+    )
+
+
+async def test_a_gpu_that_an_api_undercuts_even_at_full_load_never_pays(gpu: Gpu) -> None:
+    await gpu.call(START, 300)
+    await _validate(gpu, START, per_million="0.1")
+    await gpu.end(START + 1, success=True)
+    (words,) = _told(gpu)
+    assert "beside frontier never pay: at full load they make 12,000 calls an hour" in words
+
+
+async def test_without_a_validator_priced_per_token_there_is_no_break_even(gpu: Gpu) -> None:
+    await gpu.call(START, 300)
+    await _validate(gpu, START, role="draft")
+    await gpu.end(START + 1, success=True)
+    assert _told(gpu) == []

@@ -110,7 +110,7 @@ async def test_lines_are_the_sums_of_their_calls(opened: Opener, clock: Clock, s
     with store.read() as connection:
         for period in PERIODS:
             rows = line_rows.of_rows(
-                connection, *within(func.coalesce(lines.call.c.ended_at, lines.call.c.started_at), period)
+                connection, within(func.coalesce(lines.call.c.ended_at, lines.call.c.started_at), period)
             )
             for grain in ("hour", "day", "period"):
                 found = read_call_lines(connection, period=period, grain=grain)

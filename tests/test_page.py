@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +15,13 @@ import pytest
 from orchestrator.finance.breakdown import Breakdown
 from orchestrator.finance.export.page import render_page
 from orchestrator.finance.export.page.charts import Scale
+from orchestrator.finance.phrases import between
 from orchestrator.finance.records import Report, ReportQuery
 from tests.busy_month import busy_report
 
-VOID = {"meta", "br", "rect", "line", "path"}
+VOID = {"meta", "br", "wbr", "rect", "line", "path"}
+QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update")
 CHROMIUM = shutil.which("chromium")
 
 
@@ -64,8 +69,6 @@ def test_every_table_has_a_caption_and_every_drawing_words(page: str) -> None:
 def test_what_came_from_outside_is_text(tmp_path: Path) -> None:
     report, breakdown = busy_report(tmp_path)
     name = "<script>alert(1)</script>"
-    from dataclasses import replace
-
     lines = tuple(replace(line, group={"pipeline": name}) for line in report.lines)
     shown = render_page(replace(report, lines=lines), breakdown).decode()
     assert name not in shown
@@ -84,8 +87,6 @@ def test_an_empty_period_is_said_in_words() -> None:
 
 @pytest.mark.parametrize("most", ["0", "0.0000071", "0.024", "0.1", "1", "3", "999.99", "123456"])
 def test_an_axis_reaches_the_largest_value_with_a_handful_of_round_marks(most: str) -> None:
-    from decimal import Decimal
-
     scale = Scale.to(Decimal(most))
     assert scale.top >= Decimal(most)
     assert 2 <= len(scale.marks) <= 6
@@ -95,9 +96,50 @@ def test_an_axis_reaches_the_largest_value_with_a_handful_of_round_marks(most: s
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_chromium_draws_it_and_prints_it(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
-    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-             "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}/profile")
+    quiet = (*QUIET, f"--user-data-dir={tmp_path}/profile")
     for option, made in (("--screenshot", "page.png"), ("--print-to-pdf", "page.pdf")):
         subprocess.run([str(CHROMIUM), *quiet, f"{option}={tmp_path / made}", (tmp_path / "page.html").as_uri()],
                        check=True, capture_output=True, timeout=120)
         assert (tmp_path / made).stat().st_size > 10_000
+
+
+MEASURE = """<script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {
+  const page = frame.contentDocument, names = [...page.querySelectorAll("tbody th:not(.long)")];
+  const lines = names.map(one => { const text = page.createRange(); text.selectNodeContents(one);
+    return new Set([...text.getClientRects()].map(box => box.top)).size; });
+  document.title = [page.documentElement.scrollWidth, Math.max(...lines), names.length].join(" ");
+};
+frame.srcdoc = document.querySelector("template").innerHTML;
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_no_short_name_is_broken(tmp_path: Path) -> None:
+    report, breakdown = busy_report(tmp_path)
+    long = "a_pipeline_with_a_name_as_" + "long_" * 12 + "as_some_are"
+    lines = (*report.lines, replace(report.lines[0], group={"pipeline": long}))
+    page = render_page(replace(report, lines=lines), breakdown).decode()
+    (tmp_path / "phone.html").write_text(
+        f"<!doctype html><iframe width=390 height=900></iframe><template>{page}</template>{MEASURE}", encoding="utf-8")
+    shown = subprocess.run(
+        [str(CHROMIUM), *QUIET, f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=5000", "--dump-dom",
+         (tmp_path / "phone.html").as_uri()], check=True, capture_output=True, timeout=120, text=True,
+    ).stdout
+    found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", shown)
+    assert found is not None, shown[:500]
+    wide, lines_of_a_name, names = map(int, found.groups())
+    assert (wide <= 390, lines_of_a_name) == (True, 1)
+    assert names > 20
+    assert "long_<wbr>" in page
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [
+    ("0.000000002342", "0.01141", "0.00 to 0.01141"), ("0.00001234", "0.01141", "0.000012 to 0.01141"),
+    ("0.006927", "0.01141", "0.006927 to 0.01141"), ("0.4", "12.5", "0.400 to 12.50"), ("0", "3", "0.00 to 3.00"),
+])
+def test_a_very_low_end_of_an_interval_has_no_more_digits_than_the_high_one_bears(
+    low: str, high: str, said: str
+) -> None:
+    assert between(Decimal(low), Decimal(high)) == said

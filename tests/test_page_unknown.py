@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import openpyxl
@@ -15,6 +16,7 @@ from orchestrator.finance.export.formats import written
 from orchestrator.finance.period import parse_period
 from orchestrator.finance.records import Report, ReportQuery
 from orchestrator.finance.report import build_report
+from orchestrator.finance.words import incomplete
 from orchestrator.records import Money
 from orchestrator.store.tables import Budget, Event
 from tests.ledger import Ledger
@@ -43,8 +45,9 @@ def made(ledger: Ledger, *by: str, pipeline: str | None = None) -> tuple[Report,
     return report, build_breakdown(ledger, report)
 
 
-def refuse(ledger: Ledger, *, pipeline: str = "p", at: float = 9 * DAY) -> None:
-    ledger.add(Event, {"event_id": "e", "pipeline": pipeline, "kind": "budget_refused", "detail": REFUSED, "at": at})
+def refuse(ledger: Ledger, detail: str = REFUSED, *, pipeline: str = "p", at: float = 9 * DAY) -> None:
+    ledger.add(Event, {"event_id": f"e{at}", "pipeline": pipeline, "kind": "budget_refused", "detail": detail,
+                       "at": at})
 
 
 def test_the_page_says_at_least_in_its_card_its_table_and_its_total(ledger: Ledger) -> None:
@@ -63,6 +66,19 @@ def test_the_table_says_at_least_and_a_role_of_unknown_cost_is_unknown(ledger: L
     assert row.count("at least") == 3  # cost, per success, per 1,000
     roles = next(one for one in table.partition("Cost by role")[2].splitlines() if one.startswith(" p "))
     assert "unknown" in roles
+
+
+@pytest.mark.parametrize(("role", "said"), [("draft", "at least"), ("baseline", "")])
+def test_total_and_unit_cost_lack_the_same_calls(ledger: Ledger, role: str, said: str) -> None:
+    ledger.call("r", None, role=role, state="unsettled", bound=20_000_000, input_tokens=None, ended_at=9 * DAY)
+    (line,) = made(ledger)[0].lines
+    (spend,) = line.spend
+    assert (spend.per_success.qualifier, incomplete(line)) == (said, bool(said))
+    assert (spend.per_success.own_low, spend.per_success.own_high) == (
+        (Decimal("0.005"), Decimal("0.007")) if said else (None, None)
+    )
+    row = " ".join(written(*made(ledger), "table", width=200).decode().split())
+    assert " ".join(f"p 10 {said} 0.05000 USD {said} 0.005000".split()) in row
 
 
 def test_calls_of_unknown_cost_stand_in_the_row_of_those_of_known_cost() -> None:
@@ -103,11 +119,25 @@ def test_a_budget_that_refused_calls_is_urgent_in_its_period_and_pipeline(ledger
     assert "no budget of an hour" in written(*made(ledger), "html").decode()
     refuse(ledger)
     (found,) = [one for one in made(ledger)[1].attention if one.kind == "refused"]
-    assert (found.urgent, found.subject, found.count) == (True, "day:p:1970-01-10", 1)
-    assert "limit 5 USD" in found.words
+    assert (found.urgent, found.subject, found.count) == (True, "day:p", 1)
+    assert "budget day:p (limit 5 USD) was spent in 1 day (1970-01-10): it refused calls" in found.words
     page = written(*made(ledger), "html").decode()
     assert "Nothing urgent" not in page
     assert "refused calls" in page
+
+
+def test_a_budget_that_refused_in_several_buckets_is_told_once_and_counts_them(ledger: Ledger) -> None:
+    for day, limit in ((10, 5), (12, 5), (12, 8), (20, 8)):
+        told = REFUSED.replace("1970-01-10", f"1970-01-{day}").replace("limit 5", f"limit {limit}")
+        refuse(ledger, told, at=day * DAY + limit)
+    refuse(ledger, REFUSED.replace("'day:p:1970-01-10'", "'total:p'"), at=2.0)
+    refuse(ledger, REFUSED.replace("'day:p:1970-01-10'", "'hour:*:1970-01-10T07'"), at=3.0)
+    found = {one.subject: one for one in made(ledger)[1].attention if one.kind == "refused"}
+    assert {subject: one.count for subject, one in found.items()} == {"day:p": 3, "total:p": 1, "hour:*": 1}
+    assert found["day:p"].words.startswith(
+        "budget day:p (limit 5 USD, then 8 USD) was spent in 3 days (1970-01-10 to 1970-01-20): it refused calls")
+    assert found["total:p"].words.startswith("budget total:p (limit 5 USD) was spent: it refused calls")
+    assert " in 1 hour (1970-01-10T07): " in found["hour:*"].words
 
 
 @pytest.mark.parametrize(("pipeline", "at"), [("other", 9 * DAY), ("p", 40 * DAY)])

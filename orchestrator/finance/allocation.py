@@ -46,7 +46,7 @@ def idle_lines(connection: Connection, period: Period) -> list[IdleLine]:
     """In order of time. An hour's bill belongs to the period that the hour starts in."""
     rows = connection.execute(
         select(allocated).where(allocated.c.key_id == NOBODY, allocated.c.nano != 0,
-                                *within(allocated.c.hour * HOUR_S, period))
+                                within(allocated.c.hour * HOUR_S, period))
         .order_by(allocated.c.hour, allocated.c.model)
     )
     return [
@@ -117,7 +117,7 @@ def _of_model(model: str, versions: Sequence[str], period: Period) -> Select[Any
         select(line.c.hour, line.c.key_id, func.sum(line.c.calls).label("calls"),
                func.sum(line.c.cost_nano).label("cost"))
         .join(line_key, line_key.c.key_id == line.c.key_id)
-        .where(line_key.c.price_version.in_(versions), *within_it)
+        .where(line_key.c.price_version.in_(versions), within_it)
         .group_by(line.c.hour, line.c.key_id).subquery("sums")
     )
     return (

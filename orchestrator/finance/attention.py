@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from orchestrator.finance.phrases import amount, counted
 from orchestrator.finance.records import Report
-from orchestrator.finance.words import amount, counted
 from orchestrator.records import Money
 
 if TYPE_CHECKING:
+    from orchestrator.finance.break_even_told import Beside
     from orchestrator.finance.breakdown import Charge, Idle
+    from orchestrator.finance.refusals import Refusal
 
 PERIOD: frozenset[str] = frozenset({"closed", "not_closed"})
 """Of the whole period: is it a closed month, as it was closed."""
+OF_GPUS: frozenset[str] = frozenset({"idle", "late", "break_even"})
+"""What a rented GPU cost beside what was made of it."""
 URGENT: frozenset[str] = frozenset({"unpriced", "unsettled", "unbounded", "lapsed", "overrun", "refused"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something to look at. `kind` is one of unpriced, unsettled, unbounded, estimated, in_flight, maturing, degraded,
-    not_estimated, restated, lapsed, overrun, refused, idle, late, closed, not_closed. `urgent`: a figure of the report
-    is incomplete, or a limit was passed or reached. `amounts` are what it is about in money, one per currency: a bound,
-    an inferred cost, an overrun."""
+    not_estimated, restated, lapsed, overrun, refused, idle, break_even, late, closed, not_closed. `urgent`: a figure of
+    the report is incomplete, or a limit was passed or reached. `amounts` are what it is about in money, one per
+    currency: a bound, an inferred cost, an overrun."""
 
     kind: str
     urgent: bool
@@ -41,22 +47,14 @@ class Overrun:
     over: Money
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A budget that refused calls: its scope, its limit in words, and how many times the ledger tells of it."""
-
-    scope: str
-    limit: str
-    times: int
-
-
 def findings(
     report: Report, charges: Sequence[Charge], overruns: Sequence[Overrun] = (), idle: Sequence[Idle] = (),
-    refusals: Sequence[Refusal] = (),
+    refusals: Sequence[Refusal] = (), beside: Sequence[Beside] = (),
 ) -> tuple[Finding, ...]:
     """The urgent ones first."""
     budgets = [*_of_budgets(overruns), *_of_refusals(refusals)]
-    found = [*_of_calls(charges), *budgets, *_of_gpus(charges, idle), *_of_report(report)]
+    gpus = [*_of_gpus(charges, idle), *_of_break_even(beside)]
+    found = [*_of_calls(charges), *budgets, *gpus, *_of_report(report)]
     return tuple(sorted(found, key=lambda one: not one.urgent))
 
 
@@ -99,6 +97,27 @@ def _of_gpus(charges: Sequence[Charge], idle: Sequence[Idle]) -> Iterator[Findin
                        "none of its bill stands on them")
 
 
+def _of_break_even(beside: Sequence[Beside]) -> Iterator[Finding]:
+    """From which volume on a GPU pays, beside the validator's own price for the calls that it made."""
+    for one in beside:
+        found = one.found
+        there = f"the GPUs of {found.local} ({_said((found.bill,))} an hour) beside {found.api}"
+        if found.calls_per_hour is None or not found.reachable:
+            words = f"{there} never pay: at full load they make {_whole(found.capacity_per_hour)} calls an hour"
+        else:
+            words = (f"{there} pay from {_whole(found.calls_per_hour)} calls an hour on, or "
+                     f"{_whole(found.calls_per_month or 0)} a month")
+        mean = one.calls_per_hour
+        made = "" if mean is None else f"; in the hours billed they made {round(mean):,} each"
+        yield _finding("break_even", found.local, one.calls, f"{words} (a call like those of this period would cost "
+                       f"{_said((found.api_call,))} there){made}", (found.bill,))
+
+
+def _whole(number: Fraction | int) -> str:
+    """Rounded up: so many are enough."""
+    return f"{math.ceil(number):,}"
+
+
 def _by_model(
     charges: Sequence[Charge], count: Callable[[Charge], int], money: Callable[[Charge], Money | None]
 ) -> Iterator[tuple[str, int, tuple[Money, ...]]]:
@@ -122,9 +141,11 @@ def _of_budgets(overruns: Sequence[Overrun]) -> Iterator[Finding]:
 
 def _of_refusals(refusals: Sequence[Refusal]) -> Iterator[Finding]:
     for one in refusals:
-        words = (f"budget {one.scope} ({one.limit}) was spent and refused calls ({counted(one.times, 'event')}): tasks "
-                 "were handed off or failed for it. See budget show")
-        yield _finding("refused", one.scope, one.times, words)
+        n, among = len(one.buckets), f" ({one.buckets[0]} to {one.buckets[-1]})" if len(one.buckets) > 1 else ""
+        when = f" in {counted(n, one.span)}{among or f' ({one.buckets[0]})'}" if n else ""
+        words = (f"budget {one.account} (limit {', then '.join(one.limits)}) was spent{when}: it refused calls, and "
+                 "their tasks were handed off or failed. How many calls, the ledger does not say. See budget show")
+        yield _finding("refused", one.account, max(1, n), words)
 
 
 def _of_report(report: Report) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -58,9 +59,14 @@ def break_even(local: PriceEntry, api: PriceEntry, usage: Usage) -> BreakEven:
     )
 
 
-def mean_usage(lines: list[CallLine], model: str) -> Usage | None:
+def mean_usage(lines: Iterable[CallLine], model: str) -> Usage | None:
     """What a call of `model` used in the mean, rounded to whole tokens; None where it made none."""
-    own = [line for line in lines if line.model == model and line.state == "settled"]
+    return mean_of(line for line in lines if line.model == model)
+
+
+def mean_of(lines: Iterable[CallLine]) -> Usage | None:
+    """The same of all the calls in some lines."""
+    own = [line for line in lines if line.state == "settled"]
     calls = sum(line.calls for line in own)
     if not calls:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +13,8 @@ from sqlalchemy import Connection, select
 from orchestrator.config.budget import SPANS, Who, bucket
 from orchestrator.config.prices import PriceBook, Rate
 from orchestrator.finance.allocation import IdleLine, idle_lines
-from orchestrator.finance.attention import Overrun, Refusal, findings
+from orchestrator.finance.attention import Overrun, findings
+from orchestrator.finance.break_even_told import break_evens
 from orchestrator.finance.breakdown import (
     BY_COST_CENTER,
     BY_DAY,
@@ -30,18 +30,16 @@ from orchestrator.finance.breakdown import (
 from orchestrator.finance.configured import APART, CALIBRATION
 from orchestrator.finance.convert import DaySum, convert, utc_day
 from orchestrator.finance.lines import CallLine, read_call_lines
-from orchestrator.finance.read import Readable
 from orchestrator.finance.records import Report, ReportQuery
+from orchestrator.finance.refusals import read_refusals
 from orchestrator.finance.run_days import count_days
-from orchestrator.finance.scope import Scope
+from orchestrator.finance.scope import Readable, Scope
 from orchestrator.records import TOKEN_CLASSES, Money
 from orchestrator.store.statements import CHUNK, table
-from orchestrator.store.tables import Budget, Event, Price
+from orchestrator.store.tables import Budget, Price
 
 _EPOCH = date(1970, 1, 1)
-_budget, _event, _price = table(Budget), table(Event), table(Price)
-_SCOPE = re.compile(r"^budget '([^']+)': (limit [^,]+)")
-"""How the ledger's event of a refusal begins."""
+_budget, _price = table(Budget), table(Price)
 
 
 def build_breakdown(store: Readable, report: Report) -> Breakdown:
@@ -51,14 +49,16 @@ def build_breakdown(store: Readable, report: Report) -> Breakdown:
         lines = read_call_lines(connection, period=query.period, pipeline=query.pipeline, grain="day")
         charges = _charges(lines)
         runs = _runs(connection, query)
-        idle = _idle(idle_lines(connection, query.period)) if query.pipeline is None else ()
+        hours = idle_lines(connection, query.period) if query.pipeline is None else []
+        idle = _idle(hours)
         versions = {c.price_version for c in charges if c.price_version} | {one.price_version for one in idle}
         prices = _prices(connection, sorted(versions))
-        overruns, refusals = _overruns(connection, query), _refusals(connection, query)
+        overruns, refusals = _overruns(connection, query), read_refusals(connection, query)
     return Breakdown(
         by_model=sums(charges, BY_MODEL), by_day=sums(charges, BY_DAY), by_cost_center=sums(charges, BY_COST_CENTER),
         by_step=sums(charges, BY_STEP), runs=runs,
-        attention=findings(report, charges, overruns, idle, refusals), prices=prices, idle=idle,
+        attention=findings(report, charges, overruns, idle, refusals, break_evens(lines, hours, prices)),
+        prices=prices, idle=idle,
         charges=charges,
     )
 
@@ -165,24 +165,6 @@ def _is_in(scope: str, query: ReportQuery) -> bool:
 def _is_of(who: str, pipeline: str) -> bool:
     """Is it a budget of this pipeline alone: of its file, of one of its tenants there, or set in the store."""
     return who in (pipeline, Who("pipeline", pipeline).key) or who.startswith(f"{pipeline}/tenant=")
-
-
-def _refusals(connection: Connection, query: ReportQuery) -> list[Refusal]:
-    """Budgets that refused calls in the period. One event tells of each budget and bucket of time."""
-    c, period = _event.c, query.period
-    rows = select(c.pipeline, c.detail).where(c.kind == "budget_refused").order_by(c.at, c.event_id)
-    if query.pipeline is not None:
-        rows = rows.where(c.pipeline == query.pipeline)
-    if period.since_at is not None:
-        rows = rows.where(c.at >= period.since_at)
-    if period.until_at is not None:
-        rows = rows.where(c.at < period.until_at)
-    found: dict[tuple[str, str], int] = {}
-    for pipeline, detail in connection.execute(rows):
-        told = _SCOPE.match(detail)
-        place = (told[1], told[2]) if told else (f"of {pipeline}", detail)
-        found[place] = found.get(place, 0) + 1
-    return [Refusal(scope=scope, limit=limit, times=times) for (scope, limit), times in found.items()]
 
 
 def _idle(lines: Sequence[IdleLine]) -> tuple[Idle, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
@@ -30,7 +30,8 @@ class CostPerSuccess:
     figure, where spot checks estimate a part of it or runs are unknown. A None is not known, and `note` says why.
 
     `qualifier` is "at least" where a cost is missing from the sum, "at most" where runs of unknown success count as
-    none; with both, nothing can be said and `value` is None.
+    none; with both, nothing can be said and `value` is None. Where what is missing has an upper bound, the high ends
+    hold it.
     """
 
     value: Decimal | None
@@ -47,12 +48,29 @@ class CostPerSuccess:
         return None if self.value is None else self.value * 1000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Calls that a sum lacks, for nobody knows their cost: `calls` in all, of which the `lost` have no answer and cost
+    `bound` billionths at most. Of the others (a model without a price) nothing is known."""
+
+    calls: int = 0
+    lost: int = 0
+    bound: int = 0
+
+    @property
+    def bounded(self) -> bool:
+        return self.calls == self.lost
+
+
+NOTHING = Missing()
+
+
 def cost_per_success(
-    spent: int | None, cells: Sequence[Cell], *, missing_costs: int = 0, confidence: float = 0.95
+    spent: int | None, cells: Sequence[Cell], *, missing: Missing = NOTHING, confidence: float = 0.95
 ) -> CostPerSuccess:
     """`spent` billionths over the successes of `cells`; None where no call has a known cost.
 
-    `missing_costs` counts calls whose cost is unknown: the figure then is a lower limit, without an interval.
+    With `missing` calls the figure is a lower limit. It has no interval where one of them has no upper bound.
     """
     counts = tally(cells)
     if counts.runs == 0:
@@ -63,22 +81,34 @@ def cost_per_success(
     if _too_few(counts, successes, normal_quantile(0.5 + confidence / 2.0)):
         note = f"too few successes ({counts.known_right:,} known of {counts.runs:,} runs)"
         return CostPerSuccess(value=None, note=note)
-    value = exact_units(Fraction(spent) / successes)
-    if missing_costs:
-        if counts.not_estimated:
-            note = f"unknown cost (calls: {missing_costs:,}) and unknown success (runs: {counts.not_estimated:,})"
-            return CostPerSuccess(value=None, note=note)
-        note = f"calls of unknown cost: {missing_costs:,}"
-        return CostPerSuccess(value=value, qualifier="at least", note=note)
-    own = _own(spent, cells, counts, confidence)
-    limits = _long_run(spent, cells, counts, confidence)
-    notes = [f"runs of unknown success, counted as none: {counts.not_estimated:,}"] if counts.not_estimated else []
-    if limits.method is None and any(c.bound is None for c in cells):
-        notes.append("no interval: the upper bound of a run's cost is not known")
-    return CostPerSuccess(
-        value=value, low=limits.low, high=limits.high, method=limits.method, own_low=own.low, own_high=own.high,
-        qualifier="at most" if counts.not_estimated else "", note="; ".join(notes),
+    unclear = missing.calls > 0 and counts.not_estimated > 0
+    found = CostPerSuccess(
+        value=None if unclear else exact_units(Fraction(spent) / successes),
+        qualifier="" if unclear else "at least" if missing.calls else "at most" if counts.not_estimated else "",
+        note=_note(counts, missing),
     )
+    if not missing.bounded:
+        return found
+    own = _own(spent, missing.bound, cells, counts, confidence)
+    limits = _long_run(spent, cells, counts, confidence)
+    if missing.bound and limits.method is not None:  # as if all of it had been spent
+        limits = replace(limits, high=_long_run(spent + missing.bound, cells, counts, confidence).high)
+    if limits.method is None and any(c.bound is None for c in cells):
+        no_interval = "no interval: the upper bound of a run's cost is not known"
+        found = replace(found, note="; ".join(note for note in (found.note, no_interval) if note))
+    return replace(
+        found, low=limits.low, high=limits.high, method=limits.method, own_low=own.low, own_high=own.high
+    )
+
+
+def _note(counts: Tally, missing: Missing) -> str:
+    unknown = f"{counts.not_estimated:,}"
+    if missing.calls and counts.not_estimated:
+        return f"unknown cost (calls: {missing.calls:,}) and unknown success (runs: {unknown})"
+    if missing.calls:
+        high = "; the high ends hold their upper bound" if missing.bounded else ""
+        return f"calls of unknown cost: {missing.calls:,}{high}"
+    return f"runs of unknown success, counted as none: {unknown}" if counts.not_estimated else ""
 
 
 def exact_units(nano: Fraction) -> Decimal:
@@ -105,14 +135,15 @@ def _too_few(counts: Tally, successes: Fraction, z: float) -> bool:
     return z * z * (1.0 - share) >= counts.known_right
 
 
-def _own(spent: int, cells: Sequence[Cell], counts: Tally, confidence: float) -> _Limits:
-    """Of this period's figure: `spent` is no sample, only the successes nobody counted are uncertain."""
+def _own(spent: int, unknown: int, cells: Sequence[Cell], counts: Tally, confidence: float) -> _Limits:
+    """Of this period's figure: `spent` is no sample, only the successes nobody counted are uncertain, and what of up to
+    `unknown` billionths more was spent."""
     found = own_successes(cells, confidence)
-    if found is None and not counts.not_estimated:
+    if found is None and not counts.not_estimated and not unknown:
         return _NONE
     low, high = (found.low, found.high) if found else (0.0, 0.0)
     fewest, most = counts.known_right + low, counts.known_right + high + counts.not_estimated
-    return _Limits(_units(spent / most), _units(spent / fewest) if fewest else None)
+    return _Limits(_units(spent / most), _units((spent + unknown) / fewest) if fewest else None)
 
 
 def _long_run(spent: int, cells: Sequence[Cell], counts: Tally, confidence: float) -> _Limits:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from orchestrator.finance.cost import CostPerSuccess, cost_per_success
+from orchestrator.finance.cost import NOTHING, CostPerSuccess, Missing, cost_per_success
 from orchestrator.finance.rates import estimated_right
 from orchestrator.finance.records import ErrorPriced
 from orchestrator.finance.success import Cell, assume, tally
@@ -30,14 +30,15 @@ class Answered:
 
 
 def error_priced(
-    price: Money, spent: int | None, answered: Sequence[Answered], *, missing_costs: int = 0, confidence: float = 0.95
+    price: Money, spent: int | None, answered: Sequence[Answered], *, missing: Missing = NOTHING,
+    confidence: float = 0.95,
 ) -> ErrorPriced:
     """`spent` billionths, and `price` of the same currency. Arguments else as of `cost_per_success`."""
     cells = [one.cell for one in answered]
     given = [one.cell.runs for one in answered if _counts(one)]
     raised = None if spent is None else spent + price.nano * sum(given)
     found = cost_per_success(
-        raised, [_raised(one, price.nano) for one in answered], missing_costs=missing_costs, confidence=confidence
+        raised, [_raised(one, price.nano) for one in answered], missing=missing, confidence=confidence
     )
     counts = tally(cells)
     return ErrorPriced(

@@ -14,7 +14,7 @@ from orchestrator.finance.explain_calls import Bills, call_json, iso, money
 from orchestrator.finance.explain_history import history
 from orchestrator.finance.explain_seals import Seals, closed_in
 from orchestrator.finance.explain_text import text_of
-from orchestrator.finance.read import Readable, call
+from orchestrator.finance.scope import Readable, call
 from orchestrator.store.evidence import evidence, feedback, outcome, run, spot_check, step
 
 

@@ -123,10 +123,10 @@ def _whole_hours(connection: Connection, hours: Hours, grain: Grain) -> Lines:
 def _row_by_row(connection: Connection, period: Period) -> Lines:
     """Calls in flight, which are in no line yet, and the hours that an edge of the period cuts."""
     call = lines.call
-    found = line_rows.of_rows(connection, call.c.state == "intent", *within(call.c.started_at, period))
+    found = line_rows.of_rows(connection, call.c.state == "intent", within(call.c.started_at, period))
     hours = hours_of(period)
     if hours.cut:
-        edges = and_(hours.in_cut(call.c.ended_at), *within(call.c.ended_at, period))
+        edges = and_(hours.in_cut(call.c.ended_at), within(call.c.ended_at, period))
         for place, amounts in line_rows.of_rows(connection, edges).items():
             lines.add(found, place, amounts)
     return found

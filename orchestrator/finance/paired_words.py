@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from orchestrator.finance.phrases import amount, counted, share, unit_cost
+from orchestrator.finance.phrases import amount, counted, interval, share, unit_cost
 from orchestrator.finance.records import ErrorPriced, Judged, Line, Savings, Side
 
 METHODS = {
@@ -76,7 +76,7 @@ def _with_errors(found: ErrorPriced) -> str:
     errors = f"{found.known:,} known{expected}{unknown}"
     if unit.value is None:
         return f"with each wrong answer at {amount(found.price.amount)} {code} ({errors}): {unit.note}."
-    between = f" ({amount(unit.low)} to {amount(unit.high)} in the long run)" if unit.low is not None else ""
+    between = f" ({interval(unit)} in the long run)" if unit.low is not None else ""
     return (
         f"with each wrong answer at {amount(found.price.amount)} {code} ({errors}), a success costs "
         f"{unit_cost(unit)} {code}{between}."

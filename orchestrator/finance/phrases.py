@@ -18,6 +18,16 @@ def amount(value: Decimal | None) -> str:
     return f"{value.quantize(Decimal(1).scaleb(value.adjusted() - 3), ROUND_HALF_EVEN):f}"
 
 
+def ends(low: Decimal, high: Decimal) -> tuple[str, str]:
+    """Both ends of an interval, the low one to no finer a digit than ten times finer than the high one's last."""
+    said, shown = amount(high), amount(low)
+    finest = len(said.partition(".")[2]) + 1
+    if len(shown.partition(".")[2]) <= finest:
+        return shown, said
+    cut = low.quantize(Decimal(1).scaleb(-finest), ROUND_HALF_EVEN)
+    return (f"{cut:f}" if cut else amount(cut)), said
+
+
 def at_least(incomplete: bool, said: str) -> str:
     """A sum in words, where a part of it may be unknown."""
     return f"at least {said}" if incomplete and said != "unknown" else said
@@ -37,7 +47,11 @@ def unit_cost(cost: CostPerSuccess) -> str:
 
 
 def interval(cost: CostPerSuccess) -> str:
-    return "-" if cost.low is None else f"{amount(cost.low)} to {amount(cost.high)}"
+    return "-" if cost.low is None or cost.high is None else between(cost.low, cost.high)
+
+
+def between(low: Decimal, high: Decimal) -> str:
+    return " to ".join(ends(low, high))
 
 
 def days(seconds: float) -> str:

@@ -6,23 +6,18 @@ Money is summed as integers; the squares and cubes of costs, needed only for the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from orchestrator.finance.configured import CALIBRATION, Fitted
-from orchestrator.finance.lines import CallLine, read_call_lines
+from orchestrator.finance.lines import CallLine
 from orchestrator.finance.run_cells import restated, saved_in_cells, sums_of_cells
 from orchestrator.finance.run_rows import Asked, Kind, Sums
-from orchestrator.finance.scope import COLUMNS, Group, Readable, Scope, call
+from orchestrator.finance.scope import COLUMNS, Group, Scope
 from orchestrator.finance.success import Confidences
 from orchestrator.store.evidence import feedback
-
-__all__ = [
-    "COLUMNS", "CallSum", "Group", "Readable", "RunRow", "Saved", "Scope", "call", "feedback_since", "group_of_line",
-    "read_calls", "read_runs", "read_savings",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +96,12 @@ def run_row(kind: Kind, sums: Sums) -> RunRow:
     )
 
 
-def read_calls(connection: Connection, scope: Scope) -> list[CallSum]:
-    """Calls that ended in the period (that started in it, where they have no end)."""
+def sum_calls(lines: Iterable[CallLine], by: Sequence[str]) -> list[CallSum]:
+    """The lines' calls by group, role and currency."""
     merged: dict[tuple[Group, str, str | None], list[int]] = {}
-    for line in read_call_lines(connection, period=scope.period, pipeline=scope.pipeline, grain="period"):
+    for line in lines:
         role = CALIBRATION if line.mode == CALIBRATION else line.role
-        sums = merged.setdefault((group_of_line(scope.by, line), role, line.currency), [0] * 8)
+        sums = merged.setdefault((group_of_line(by, line), role, line.currency), [0] * 8)
         for i, amount in enumerate((
             line.calls, line.priced, line.cost or 0, line.bound, line.unpriced, line.unsettled, line.in_flight,
             line.unbounded,

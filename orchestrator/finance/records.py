@@ -198,7 +198,8 @@ class Line:
     empty where no baseline was measured.
 
     `long_run_rate` is of runs like these, of which the period's are a sample; its interval holds whatever the runs
-    that are not estimated were.
+    that are not estimated were. Of the unpriced and unsettled calls, `apart_unknown_calls` are the baseline's and
+    calibrations': their cost is missing from no total.
     """
 
     group: Mapping[str, str]
@@ -222,6 +223,7 @@ class Line:
     in_flight_calls: int
     spend: tuple[Spend, ...]
     savings: tuple[Savings, ...] = ()
+    apart_unknown_calls: int = 0
 
     @property
     def escalation_rate(self) -> float | None:

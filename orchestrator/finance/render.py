@@ -9,26 +9,14 @@ import io
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from orchestrator.finance.attention import PERIOD
+from orchestrator.finance.attention import OF_GPUS, PERIOD
 from orchestrator.finance.breakdown import Breakdown, Sum, charged_to
 from orchestrator.finance.breakdown import incomplete as incomplete_charges
 from orchestrator.finance.export.flat import render_csv
 from orchestrator.finance.export.frozen import from_json, report_json, to_json
+from orchestrator.finance.phrases import amount, at_least, interval, share, unit_cost
 from orchestrator.finance.records import Line, Report, Spend
-from orchestrator.finance.words import (
-    SOURCE_WORDS,
-    amount,
-    at_least,
-    definition,
-    incomplete,
-    interval,
-    remarks,
-    share,
-    success_rate,
-    successes,
-    unit_cost,
-    warnings,
-)
+from orchestrator.finance.words import SOURCE_WORDS, definition, incomplete, remarks, success_rate, successes, warnings
 
 __all__ = ["Format", "from_json", "render", "render_csv", "render_table", "report_json", "to_json"]
 
@@ -77,6 +65,9 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
     for line in report.lines:
         for remark in remarks(line, _name(line), level):
             console.print(f"- {remark}")
+    for one in attention:
+        if one.kind in OF_GPUS:
+            console.print(f"- {one.words}.")
     _print_restated(console, report)
     return text.getvalue()
 

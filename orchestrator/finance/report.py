@@ -21,18 +21,14 @@ from orchestrator.finance.paired import savings_of
 from orchestrator.finance.pairs import PairRow, count_pairs, read_pairs
 from orchestrator.finance.rates import long_run_rate, own_successes
 from orchestrator.finance.read import (
-    COLUMNS,
     CallSum,
-    Group,
-    Readable,
     RunRow,
     Saved,
-    Scope,
     feedback_since,
     group_of_line,
-    read_calls,
     read_runs,
     read_savings,
+    sum_calls,
 )
 from orchestrator.finance.records import (
     Definition,
@@ -44,7 +40,8 @@ from orchestrator.finance.records import (
     Savings,
     Source,
 )
-from orchestrator.finance.spending import cells_of, spend_of
+from orchestrator.finance.scope import COLUMNS, Group, Readable, Scope
+from orchestrator.finance.spending import cells_of, missing_of, spend_of
 from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
 from orchestrator.store.evidence import SOURCES
@@ -94,8 +91,8 @@ def build_report(store: Readable, query: ReportQuery | None = None, *, now: floa
 
 def _read(connection: Connection, query: ReportQuery, configs: Sequence[Configured], now: float) -> _Rows:
     scope = Scope(pipeline=query.pipeline, by=query.by, period=query.period)
-    calls, savings = read_calls(connection, scope), read_savings(connection, scope)
     split = read_call_lines(connection, period=query.period, pipeline=query.pipeline, grain="period")
+    calls, savings = sum_calls(split, query.by), read_savings(connection, scope)
     asked: dict[str, Any] = {"windows": _windows(configs), "fitted": fitted_steps(configs), "now": now}
     codes = sorted({c.currency for c in calls if c.currency} | {s.currency for s in savings}) or ["USD"]
     runs = {code: read_runs(connection, scope, currency=code, **asked) for code in codes}
@@ -177,7 +174,6 @@ def _line(query: ReportQuery, group: Group, read: _Rows) -> Line:
     rows = next(iter(by_currency.values()))  # counts are the same in every currency
     cells = cells_of(rows)
     counts = tally(cells)
-    missing = sum(c.unpriced for c in calls if c.role not in APART)
     used = {c.currency for c in calls} | {s.currency for s in savings}
     codes = [code for code in by_currency if code in used] or list(by_currency)[:1]
     return Line(
@@ -191,12 +187,13 @@ def _line(query: ReportQuery, group: Group, read: _Rows) -> Line:
         calls=sum(c.calls for c in calls),
         unpriced_calls=sum(c.unpriced for c in calls),
         unsettled_calls=sum(c.unsettled for c in calls), unbounded_calls=sum(c.unbounded for c in calls),
+        apart_unknown_calls=sum(c.unpriced + c.unsettled for c in calls if c.role in APART),
         in_flight_calls=sum(c.in_flight for c in calls),
         spend=tuple(
             spend_of(
                 query, code, [c for c in calls if c.currency == code],
                 [one for one in read.split.get(group, ()) if one.currency == code and one.cost is not None],
-                savings, by_currency[code], missing, read.beyond.get((group, code)),
+                savings, by_currency[code], missing_of(calls, code), read.beyond.get((group, code)),
             )
             for code in codes
         ),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Float, Subquery, and_, case, cast, func, literal, or_, select
 
 from orchestrator.finance.configured import CALIBRATION, Fitted, config
-from orchestrator.finance.scope import Group, Scope, call, ended, group_of, keys_of, with_config
+from orchestrator.finance.scope import Group, Scope, call, ended, group_of, keys_of, with_config, within
+from orchestrator.store.cells import costs_by_currency
 from orchestrator.store.evidence import Evidence, RunIds, evidence, outcome, run
 
 
@@ -122,21 +123,12 @@ def exact(sums: Sums) -> Sums:
 
 
 def _run_costs(scope: Scope, currency: str, among: RunIds | None) -> Subquery:
-    """What each run cost and could have cost, in one currency, by the calls that have ended; the baseline's calls
-    are no cost of the run."""
-    bounded = call.c.bound_currency == currency
-    unbounded = and_(call.c.currency == currency, call.c.cost_nano > 0, or_(call.c.bound_nano.is_(None), ~bounded))
-    costs = select(
-        call.c.run_id,
-        func.sum(case((call.c.currency == currency, call.c.cost_nano), else_=0)).label("cost"),
-        func.sum(case((bounded, call.c.bound_nano), else_=0)).label("bound"),
-        func.sum(case((unbounded, 1), else_=0)).label("unbounded"),
-    ).where(call.c.role != "baseline", call.c.ended_at.is_not(None))
-    if among is not None:
-        costs = costs.where(call.c.run_id.in_(among))
-    elif scope.period.since_at is not None:
-        costs = costs.where(call.c.run_id.in_(select(outcome.c.run_id).where(ended(outcome.c.ended_at, scope))))
-    return costs.group_by(call.c.run_id).subquery("costs")
+    """What each run cost and could have cost, in one currency: by the rule that cells are counted by."""
+    ours = among
+    if ours is None:
+        ours = select(outcome.c.run_id).where(within(outcome.c.ended_at, scope.period))
+    each = costs_by_currency(call.c.run_id.in_(ours)).subquery("by_currency")
+    return select(each).where(each.c.currency == currency).subquery("costs")
 
 
 def _maturing(asked: Asked) -> ColumnElement[bool]:

@@ -51,15 +51,18 @@ def with_config(joined: Any) -> Any:
 
 
 def ended(moment: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
+    of_it = within(moment, scope.period)
+    return of_it if scope.pipeline is None else and_(run.c.pipeline == scope.pipeline, of_it)
+
+
+def within(moment: ColumnElement[Any], period: Period) -> ColumnElement[bool]:
+    """Does a moment, in epoch seconds, lie in the period."""
     wanted: list[ColumnElement[bool]] = [literal(True)]
-    if scope.pipeline is not None:
-        wanted.append(run.c.pipeline == scope.pipeline)
-    return and_(*wanted, *within(moment, scope.period))
-
-
-def within(moment: ColumnElement[Any], period: Period) -> list[ColumnElement[bool]]:
-    wanted = [] if period.since_at is None else [moment >= period.since_at]
-    return wanted if period.until_at is None else [*wanted, moment < period.until_at]
+    if period.since_at is not None:
+        wanted.append(moment >= period.since_at)
+    if period.until_at is not None:
+        wanted.append(moment < period.until_at)
+    return and_(*wanted)
 
 
 def keys_of(connection: Connection, by: Sequence[str]) -> list[Label[Any]]:

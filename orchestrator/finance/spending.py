@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.finance.configured import APART, BASELINE, CALIBRATION
-from orchestrator.finance.cost import cost_per_success
+from orchestrator.finance.cost import Missing, cost_per_success
 from orchestrator.finance.error_price import Answered, error_priced
 from orchestrator.finance.idle import Beyond, counts
 from orchestrator.finance.lines import CallLine
@@ -19,14 +19,14 @@ from orchestrator.records import SERVED, Money
 
 def spend_of(
     query: ReportQuery, code: str, calls: Sequence[CallSum], split: Sequence[CallLine], savings: Sequence[Saved],
-    rows: Sequence[RunRow], missing: int, beyond: Beyond | None = None,
+    rows: Sequence[RunRow], missing: Missing, beyond: Beyond | None = None,
 ) -> Spend:
     own = [c for c in calls if c.role not in APART]
-    known = sum(c.priced for c in own) > 0 or (not own and not missing)
+    known = sum(c.priced for c in own) > 0 or (not own and not missing.calls)
     total = sum(c.cost for c in own)
     unsettled = [c for c in calls if c.unsettled > c.unbounded]
     cells = cells_of(rows)
-    asked: dict[str, Any] = {"missing_costs": missing, "confidence": query.confidence}
+    asked: dict[str, Any] = {"missing": missing, "confidence": query.confidence}
     price = query.error_price if query.error_price is not None and query.error_price.currency == code else None
     answered = [Answered(cell, row.status in SERVED) for cell, row in zip(cells, rows, strict=True)]
     return Spend(
@@ -42,6 +42,16 @@ def spend_of(
         per_success=cost_per_success(total if known else None, cells, **asked),
         with_errors=None if price is None else error_priced(price, total if known else None, answered, **asked),
         whole_bill=None if beyond is None or not known else _whole_bill(code, total, beyond, cells, asked),
+    )
+
+
+def missing_of(calls: Sequence[CallSum], code: str) -> Missing:
+    """Of a group's calls: those whose cost its sums lack. Those without an answer are bounded in one currency."""
+    own = [c for c in calls if c.role not in APART]
+    lost = sum(c.unsettled - c.unbounded for c in own)
+    return Missing(
+        calls=sum(c.unpriced + c.unsettled for c in own), lost=lost,
+        bound=sum(c.bound for c in own if c.currency == code),
     )
 
 

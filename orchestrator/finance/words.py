@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from orchestrator.finance.cost import CostPerSuccess
 from orchestrator.finance.paired_words import paired_remarks
-from orchestrator.finance.phrases import amount as amount
-from orchestrator.finance.phrases import at_least as at_least
-from orchestrator.finance.phrases import counted as counted
-from orchestrator.finance.phrases import days as days
-from orchestrator.finance.phrases import interval as interval
-from orchestrator.finance.phrases import share as share
-from orchestrator.finance.phrases import unit_cost as unit_cost
+from orchestrator.finance.phrases import amount, between, counted, days, share, unit_cost
 from orchestrator.finance.records import Definition, Estimate, Line, Report, Spend, WholeBill
 
 NOT_SERVED = ("handed_off", "declined", "failed")
@@ -27,18 +22,19 @@ SOURCE_WORDS = {
 }
 
 METHOD_WORDS: Mapping[str, str] = {
-    "hypergeometric": "exact, hypergeometric",
-    "clopper-pearson": "exact, Clopper-Pearson",
-    "melded": "exact limits by class, melded",
-    "augmented": "augmented inverse propensity",
-    "square-and-add": "square-and-add of mean cost and success rate",
-    "box": "box of two exact intervals, wide: few runs or heavy-tailed costs",
+    "hypergeometric": "exact, by the random draw alone: hypergeometric",
+    "clopper-pearson": "exact, for a share of a sample: Clopper-Pearson",
+    "melded": "exact limits of each class of runs, put together: melded",
+    "augmented": "spot checks and the drafts' own confidence together: augmented inverse propensity",
+    "square-and-add": "the uncertainty of the mean cost and that of the success rate, put together: square-and-add",
+    "box": "mean cost and success rate each at its worst, which is wide, for few runs or very uneven costs: box",
 }
+"""How an interval was made, in plain words, with the name that docs/cost.md has it under."""
 
 
 def incomplete(line: Line) -> bool:
     """Is the cost of some of the line's calls unknown, so that its sums are too low."""
-    return line.unpriced_calls + line.unsettled_calls > 0
+    return line.unpriced_calls + line.unsettled_calls > line.apart_unknown_calls
 
 
 def successes(line: Line) -> str:
@@ -101,7 +97,7 @@ def remarks(line: Line, name: str, level: str) -> Iterator[str]:
     if line.in_flight_calls:
         yield f"{name}: {counted(line.in_flight_calls, 'call')} in flight."
     for spend in line.spend:
-        yield from _of_spend(spend, name, level)
+        yield from _of_spend(line, spend, name, level)
     yield from paired_remarks(line, name, level)
 
 
@@ -126,7 +122,14 @@ def _with_idle(found: WholeBill) -> str:
     )
 
 
-def _of_spend(spend: Spend, name: str, level: str) -> Iterator[str]:
+def _own_interval(line: Line, unit: CostPerSuccess) -> str:
+    """Why this period's own figure has an interval at all."""
+    missing = unit.qualifier == "at least" or unit.value is None
+    cost = "its cost is known up to that of calls without an answer" if missing else "its cost is known"
+    return f"{cost}, its successes are estimated" if line.estimate is not None or line.not_estimated else cost
+
+
+def _of_spend(line: Line, spend: Spend, name: str, level: str) -> Iterator[str]:
     code = spend.currency
     if spend.unsettled_bound is not None:
         yield f"{name}: calls without an answer cost {amount(spend.unsettled_bound.amount)} {code} at most."
@@ -138,12 +141,12 @@ def _of_spend(spend: Spend, name: str, level: str) -> Iterator[str]:
         yield f"{name}: {_with_idle(whole)}"
     unit = spend.per_success
     if unit.own_low is not None:
-        high = f"to {amount(unit.own_high)}" if unit.own_high is not None else "upwards"
+        own = between(unit.own_low, unit.own_high) if unit.own_high is not None else f"{amount(unit.own_low)} upwards"
         yield (
-            f"{name}: this period's own cost per success in {code}: {amount(unit.own_low)} {high} "
-            f"({level} interval: its cost is known, its successes are estimated)."
+            f"{name}: this period's own cost per success in {code}: {own} "
+            f"({level} interval: {_own_interval(line, unit)})."
         )
     if unit.method is not None:
-        yield f"{name}: the long-run interval in {code}: {METHOD_WORDS[unit.method]}."
+        yield f"{name}: the long-run interval in {code} is made of {METHOD_WORDS[unit.method]}."
     if unit.note:
         yield f"{name}: cost per success in {code}: {unit.note}."

@@ -11,8 +11,8 @@ from orchestrator.errors import InputError
 from orchestrator.finance.closing.document import of_month
 from orchestrator.finance.closing.figures import differences, figures_of, read_figures
 from orchestrator.finance.period import Period
-from orchestrator.finance.read import call
 from orchestrator.finance.records import Report
+from orchestrator.finance.scope import call
 from orchestrator.store import allocations, closes
 from orchestrator.store.closes import ClosedMonth
 from orchestrator.store.evidence import outcome

@@ -26,7 +26,8 @@ KIND, FORMAT = "close", 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseDocument:
     """A close file, read. `heads` are (number, link) of each writer's chain, `unsealed` the rows that were there before
-    the first seal, `stated` what this close says of earlier months, `previous` the hash of the close before it."""
+    the first seal, `prices` the whole digest of each price by version, `stated` what this close says of earlier months,
+    `previous` the hash of the close before it."""
 
     period: str
     tz: str
@@ -36,6 +37,7 @@ class CloseDocument:
     stated: Mapping[str, tuple[MonthFigures, ...]]
     heads: Mapping[str, tuple[int, bytes]]
     unsealed: Mapping[str, int]
+    prices: Mapping[str, str]
     previous: str | None
     report: Any
     digest: str
@@ -97,8 +99,8 @@ def _document(found: Mapping[str, Any], digest: str) -> CloseDocument:
             until_at=_seconds(found["until"]), figures=decode(figures, found["figures"]),
             stated={month: decode(figures, of_month) for month, of_month in found["stated"].items()},
             heads={one["writer"]: (one["sealed"], bytes.fromhex(one["seal"])) for one in found["heads"]},
-            unsealed=found["unsealed_rows"], previous=found["previous_sha256"], report=found["report"],
-            digest=digest, sound=digest_of(canonical(found)) == digest,
+            unsealed=found["unsealed_rows"], prices=dict(found["prices"]), previous=found["previous_sha256"],
+            report=found["report"], digest=digest, sound=digest_of(canonical(found)) == digest,
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"the close file of {found.get('period')!r} is damaged: {error!r}") from error

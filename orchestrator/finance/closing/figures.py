@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select
+from sqlalchemy import Connection, case, func, select
 
 from orchestrator.finance.configured import CALIBRATION, config
 from orchestrator.finance.period import Period
-from orchestrator.finance.read import call
 from orchestrator.finance.records import MonthFigures, Report, Spend
+from orchestrator.finance.scope import call, within
 from orchestrator.records import Money
-from orchestrator.store.evidence import evidence, outcome, run
+from orchestrator.store.evidence import RunIds, evidence, outcome, run
 
 
 def figures_of(report: Report) -> tuple[MonthFigures, ...]:
@@ -48,12 +48,20 @@ def read_figures(connection: Connection, period: Period, *, as_of: float | None 
     return tuple(_figures(name, runs.get(name), calls.get(name, [])) for name in sorted({*runs, *calls}))
 
 
-def _runs(period: Period, as_of: float | None) -> Any:
-    known = evidence(as_of)
+def read_successes(
+    connection: Connection, period: Period, *, as_of: float, among: RunIds
+) -> dict[str, tuple[int, int]]:
+    """How many of the runs `among` that ended in the period are known to be right, and wrong, by pipeline."""
+    rows = connection.execute(_runs(period, as_of, among))
+    return {row.pipeline: (int(row.right), int(row.wrong)) for row in rows}
+
+
+def _runs(period: Period, as_of: float | None, among: RunIds | None = None) -> Any:
+    known = evidence(as_of, among)
     each = (
         select(run.c.pipeline, known.success.label("success"))
         .select_from(known.joined.join(config, config.c.config_id == run.c.config_id))
-        .where(within(outcome.c.ended_at, period), config.c.mode != CALIBRATION).subquery("each")
+        .where(known.wanted, within(outcome.c.ended_at, period), config.c.mode != CALIBRATION).subquery("each")
     )
     success = each.c.success
     return select(
@@ -71,15 +79,6 @@ def _calls(period: Period) -> Any:
         .select_from(call.join(run, run.c.run_id == c.run_id))
         .where(within(func.coalesce(c.ended_at, c.started_at), period)).group_by(run.c.pipeline, c.currency)
     )
-
-
-def within(moment: Any, period: Period) -> ColumnElement[bool]:
-    wanted: list[ColumnElement[bool]] = [literal(True)]
-    if period.since_at is not None:
-        wanted.append(moment >= period.since_at)
-    if period.until_at is not None:
-        wanted.append(moment < period.until_at)
-    return and_(*wanted)
 
 
 def _figures(pipeline: str, runs: Any, calls: list[Any]) -> MonthFigures:

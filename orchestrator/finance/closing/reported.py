@@ -11,9 +11,9 @@ from orchestrator.finance.breakdown import Breakdown
 from orchestrator.finance.charged import build_breakdown
 from orchestrator.finance.closing.restated import restated
 from orchestrator.finance.export.frozen import from_json, settled
-from orchestrator.finance.read import Readable
 from orchestrator.finance.records import Report, ReportQuery
 from orchestrator.finance.report import build_report
+from orchestrator.finance.scope import Readable
 from orchestrator.store import closes
 from orchestrator.store.closes import ClosedMonth
 

@@ -6,17 +6,19 @@ last, so that over the months they add up to what is known now.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, func, select
 
+from orchestrator.finance.closing.ahead import words_ahead
 from orchestrator.finance.closing.document import of_month
 from orchestrator.finance.closing.figures import figures_of, nothing
 from orchestrator.finance.period import Period, parse_period
-from orchestrator.finance.read import Readable
 from orchestrator.finance.records import MonthFigures, Report, ReportQuery, RestatedMonth
 from orchestrator.finance.report import build_report
+from orchestrator.finance.scope import Readable
 from orchestrator.store.closes import ClosedMonth
 from orchestrator.store.evidence import feedback, outcome
 
@@ -31,7 +33,7 @@ def restated(store: Readable, report: Report, closed: Sequence[ClosedMonth]) -> 
     stated = _stated(closed)
     for month in closed:
         if month.touched:
-            found += _differences(store, month, stated[month.period], closed[-1].created_at, report.created_at)
+            found += _differences(store, month, stated[month.period], closed[-1], report.created_at)
     wanted = report.query.pipeline
     return replace(report, restatements=tuple(one for one in found if wanted in (None, one.then.pipeline)))
 
@@ -61,12 +63,12 @@ def _now(store: Readable, month: ClosedMonth, now: float) -> tuple[MonthFigures,
 
 
 def _differences(
-    store: Readable, month: ClosedMonth, stated: Sequence[MonthFigures], since: float, now: float
+    store: Readable, month: ClosedMonth, stated: Sequence[MonthFigures], last: ClosedMonth, now: float
 ) -> list[RestatedMonth]:
     then = {one.pipeline: one for one in stated}
     known = {one.pipeline: one for one in _now(store, month, now)}
     with store.read() as connection:
-        late = _late(connection, month, since)
+        late = _late(connection, month, last)
     found = []
     for name in sorted({*then, *known}):
         one = RestatedMonth(
@@ -78,12 +80,16 @@ def _differences(
     return found
 
 
-def _late(connection: Connection, month: ClosedMonth, since: float) -> dict[str, int]:
-    """Words on the month's runs that were booked since, by pipeline."""
+def _late(connection: Connection, month: ClosedMonth, last: ClosedMonth) -> dict[str, int]:
+    """Words on the month's runs that were booked since the last close, by pipeline."""
     rows = connection.execute(
         select(outcome.c.pipeline, func.count())
         .select_from(feedback.join(outcome, outcome.c.run_id == feedback.c.run_id))
-        .where(feedback.c.at >= since, outcome.c.ended_at >= month.since_at, outcome.c.ended_at < month.until_at)
+        .where(feedback.c.at >= last.created_at, outcome.c.ended_at >= month.since_at,
+               outcome.c.ended_at < month.until_at)
         .group_by(outcome.c.pipeline)
     )
-    return {row[0]: int(row[1]) for row in rows}
+    late = Counter({row[0]: int(row[1]) for row in rows})
+    known = words_ahead(connection, of_month(last))
+    late.subtract(word.pipeline for word in known if month.since_at <= word.ended_at < month.until_at)
+    return dict(late)

@@ -21,8 +21,9 @@ MEANINGS: Sequence[tuple[str, str]] = (
      "runs that succeeded."),
     ("Long-run interval", "Where the figure would settle if runs like these went on: it lies between these two with "
      "the confidence given. A wide one means few runs, or few of them looked at."),
-    ("This period's own interval", "The money spent is known; where successes are estimated, the period's own figure "
-     "lies between these two."),
+    ("This period's own interval", "The money spent is known, save for calls without an answer, which cost something "
+     "between nothing and their upper bound; where successes are estimated, the period's own figure lies between these "
+     "two."),
     ("Run", "One task taken through a pipeline: a draft by the cheap model, and a look by the strong one where due."),
     ("Known success", "Somebody or something other than the drafter said so: see the definition of each pipeline."),
     ("Estimated success", "Accepted drafts nobody looked at; how many of them succeeded is estimated from random "

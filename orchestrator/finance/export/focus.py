@@ -20,9 +20,9 @@ from orchestrator.finance.export.figures import estimated
 from orchestrator.finance.export.flat import FORMULA
 from orchestrator.finance.export.focus_prices import UNITS, Priced, Prices
 from orchestrator.finance.export.focus_split import by_class, of_use, shares
+from orchestrator.finance.phrases import counted
 from orchestrator.finance.plain import figure, plain_decimal
 from orchestrator.finance.records import Line, Report, Spend
-from orchestrator.finance.words import counted
 from orchestrator.records import Money
 
 Version = Literal["1.0", "1.2"]

@@ -11,17 +11,14 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, and_, func, or_, select
 
 from orchestrator.config.prices import PriceEntry
-from orchestrator.finance.closing.figures import within
 from orchestrator.finance.period import Period
+from orchestrator.finance.scope import within
 from orchestrator.finance.verify.findings import Finding
 from orchestrator.finance.verify.rows import call, outcome, run, stream
-from orchestrator.records import TOKEN_CLASSES, Money
+from orchestrator.records import AFTERWARDS, TOKEN_CLASSES, Money
 from orchestrator.store.calls import usage_of
 from orchestrator.store.statements import table
 from orchestrator.store.tables import Price
-
-AFTERWARDS = ("spot_check", "baseline")
-"""Roles that ask when their run has ended: no part of its outcome's cost."""
 
 price = table(Price)
 

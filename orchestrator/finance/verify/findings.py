@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["changed", "removed", "reordered", "inserted", "head", "price", "cost", "run", "total", "close"]
+Kind = Literal[
+    "changed", "removed", "reordered", "inserted", "head", "price", "cost", "run", "total", "budget", "close",
+]
 MOST = 1_000
 """Findings that are kept; those beyond are counted only, so that a ruined store needs no more memory."""
 

@@ -15,9 +15,12 @@ from sqlalchemy import Connection, or_, select
 
 from orchestrator.finance.closing.document import CloseDocument
 from orchestrator.finance.period import Period
-from orchestrator.finance.read import Readable
-from orchestrator.finance.verify import chains, closed, costs, rows, totals
+from orchestrator.finance.scope import Readable
+from orchestrator.finance.verify import accounts, cells, chains, closed, costs, rows, totals
+from orchestrator.finance.verify.as_closed import check_figures
 from orchestrator.finance.verify.chains import Head
+from orchestrator.finance.verify.classes import class_costs
+from orchestrator.finance.verify.closed_prices import closed_prices
 from orchestrator.finance.verify.costs import CallCosts, Prices
 from orchestrator.finance.verify.findings import Finding, Findings
 from orchestrator.store import closes, seals
@@ -65,17 +68,23 @@ def verify(
         _walk(connection, done, anchored, advance)
         prices = Prices.read(connection)
         done.findings.add(prices.findings)
+        done.findings.add(closed_prices(connection, anchored))
         done.findings.add(costs.call_costs(connection, prices, period, done.calls))
         done.findings.add(costs.run_costs(connection, period))
         done.findings.add(costs.runs_as_ended(connection, period))
         done.findings.add(totals.lines(connection, period))
+        done.findings.add(class_costs(connection, prices, period))
+        done.findings.add(cells.run_cells(connection, period))
+        done.findings.add(cells.cost_cells(connection, period))
         done.findings.add(totals.gpu_hours(connection, period))
         done.findings.add(totals.report_totals(connection, period, time.time() if now is None else now))
+        done.findings.add(accounts.shared_accounts(connection))
+        done.findings.add(accounts.task_accounts(connection))
         if file is not None:
             done.findings.add(closed.check_file(file, months))
         for one in documents:
             if _within(one, period):
-                done.findings.add(closed.check_figures(connection, one))
+                done.findings.add(check_figures(connection, one))
     return done
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, case, cast, func, select
+from sqlalchemy import BigInteger, Connection, and_, case, cast, func, literal, or_, select
 
-from orchestrator.finance.closing.figures import differences, figures_of, read_figures, within
+from orchestrator.finance.closing.figures import differences, figures_of, read_figures
 from orchestrator.finance.closing.view import Snapshot
 from orchestrator.finance.period import Period
 from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.report import build_report
+from orchestrator.finance.scope import within
+from orchestrator.finance.verify.by_hour import Placed, hour_by_hour, hour_column, hour_in_words, whole_hours
 from orchestrator.finance.verify.findings import Finding
-from orchestrator.finance.verify.rows import call, run
+from orchestrator.finance.verify.rows import call, run, stream
 from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store.allocations import allocated, bill_of_hour, rented
 from orchestrator.store.keys import HOUR_S
@@ -24,7 +25,8 @@ from orchestrator.store.statements import table
 
 line, line_key = table(LineRow), table(LineKey)
 TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
-SUMS = ("calls", "priced", "cost_nano", "bound_nano", *TOKENS)
+SUMS = ("calls", "priced", "cost_nano", "bound_nano", *TOKENS, "unpriced", "unbounded")
+NOTHING = (0,) * len(SUMS)
 
 
 def report_totals(connection: Connection, period: Period, now: float) -> Iterator[Finding]:
@@ -36,13 +38,10 @@ def report_totals(connection: Connection, period: Period, now: float) -> Iterato
 
 def lines(connection: Connection, period: Period) -> Iterator[Finding]:
     """The hourly lines of whole hours within the period, beside the calls that ended in them."""
-    kept = {row[: len(Key._fields) + 1]: row[len(Key._fields) + 1 :] for row in connection.execute(_kept(period))}
-    for row in connection.execute(_summed(connection, period)):
-        place, sums = tuple(row[: len(Key._fields) + 1]), row[len(Key._fields) + 1 :]
-        yield from _compared(place, kept.pop(place, None), sums)
-    for place, sums in kept.items():
-        if any(sums):
-            yield from _compared(tuple(place), sums, None)
+    kept, summed = (_placed(stream(connection, rows)) for rows in (_kept(period), _summed(connection, period)))
+    for hour, here, there in hour_by_hour(kept, summed):
+        for key in {**here, **there}:
+            yield from _compared(hour, key, here.get(key, NOTHING), there.get(key, NOTHING))
 
 
 def gpu_hours(connection: Connection, period: Period) -> Iterator[Finding]:
@@ -61,10 +60,10 @@ def gpu_hours(connection: Connection, period: Period) -> Iterator[Finding]:
         bill = None if entry is None else bill_of_hour(entry)
         if row.nano != bill and not (row.rows == 1 and row.nano == 0):
             told = "it names no one price of a rented GPU" if bill is None else f"its bill is {bill:,}"
-            at = datetime.fromtimestamp(row.hour * HOUR_S, UTC)
             yield Finding(
                 kind="total", table="allocated",
-                words=f"the GPU hour {at:%Y-%m-%d %H}:00 of {row.model}: {row.nano:,} billionths are spread, {told}",
+                words=f"the GPU hour {hour_in_words(row.hour)} of {row.model}: {row.nano:,} billionths are spread, "
+                      f"{told}",
             )
 
 
@@ -73,50 +72,51 @@ def _kept(period: Period) -> Any:
     keys = [line_key.c[name] for name in Key._fields]
     sums = [func.coalesce(cast(func.sum(line.c[name]), BigInteger), 0) for name in SUMS]
     wanted = select(line.c.hour, *keys, *sums).select_from(line.join(line_key, line_key.c.key_id == line.c.key_id))
-    return wanted.where(within(line.c.hour * HOUR_S, _whole_hours(period))).group_by(line.c.hour, *keys)
+    hours = within(line.c.hour * HOUR_S, whole_hours(period))
+    return wanted.where(hours).group_by(line.c.hour, *keys).order_by(line.c.hour)
 
 
 def _summed(connection: Connection, period: Period) -> Any:
     """The same from the calls."""
     c = call.c
-    hours = c.ended_at / float(HOUR_S)
-    hour = cast(func.floor(hours) if connection.dialect.name == "postgresql" else hours, Integer).label("hour")
     own = {
         "config_id": run.c.config_id, "tenant": run.c.tenant, "tags_json": run.c.tags_json,
         "model": func.coalesce(c.model_answered, c.model), "currency": func.coalesce(c.currency, c.bound_currency),
     }
+    given_up = c.state == "unsettled"
+    used = sum((func.coalesce(c[name], 0) for name in TOKENS), literal(0))
+    unpriced = and_(c.state == "settled", c.cost_nano.is_(None), or_(used > 0, c.input_tokens.is_(None)))
+    amounts = {
+        "cost_nano": c.cost_nano, "bound_nano": case((given_up, c.bound_nano)), **{name: c[name] for name in TOKENS},
+        "unpriced": case((unpriced, 1)), "unbounded": case((and_(given_up, c.bound_nano.is_(None)), 1)),
+    }
+    hour = hour_column(connection, c.ended_at).label("hour")
     each = (
-        select(hour, *((own[name] if name in own else c[name]).label(name) for name in Key._fields), c.cost_nano,
-               case((c.state == "unsettled", c.bound_nano)).label("bound_nano"), *(c[name] for name in TOKENS))
-        .select_from(call.join(run, run.c.run_id == c.run_id))
-        .where(c.ended_at.is_not(None), within(c.ended_at, _whole_hours(period))).subquery("each")
+        select(hour, *((own[name] if name in own else c[name]).label(name) for name in Key._fields),
+               *(amount.label(name) for name, amount in amounts.items()))
+        .select_from(call.join(run, run.c.run_id == call.c.run_id))
+        .where(c.ended_at.is_not(None), within(c.ended_at, whole_hours(period))).subquery("each")
     )
     keys = [each.c[name] for name in ("hour", *Key._fields)]
     sums = {
-        "calls": func.count(), "priced": func.count(each.c.cost_nano),
-        **{name: func.sum(each.c[name]) for name in SUMS if name not in ("calls", "priced")},
+        "calls": func.count(), "priced": func.count(each.c.cost_nano), **{n: func.sum(each.c[n]) for n in amounts},
     }
-    return select(*keys, *(func.coalesce(cast(sums[name], BigInteger), 0) for name in SUMS)).group_by(*keys)
+    wanted = select(*keys, *(func.coalesce(cast(sums[name], BigInteger), 0) for name in SUMS))
+    return wanted.group_by(*keys).order_by(each.c.hour)
 
 
-def _whole_hours(period: Period) -> Period:
-    """Those that lie in the period altogether: a time zone may cut hours in two."""
-    since, until = period.since, period.until
-    start = None if since is None else datetime.fromtimestamp(-(-since.timestamp() // HOUR_S) * HOUR_S, UTC)
-    end = None if until is None else datetime.fromtimestamp(until.timestamp() // HOUR_S * HOUR_S, UTC)
-    return Period(since=start, until=end)
+def _placed(rows: Iterator[Any]) -> Iterator[Placed]:
+    for hour, *values in rows:
+        yield hour, tuple(values[: len(Key._fields)]), tuple(map(int, values[len(Key._fields) :]))
 
 
-def _compared(place: Any, kept: Any, summed: Any) -> Iterator[Finding]:
-    hour, *key = place
-    of = dict(zip(Key._fields, key, strict=True))
-    for i, name in enumerate(SUMS):
-        here, there = (0 if sums is None else int(sums[i]) for sums in (kept, summed))
+def _compared(hour: int, key: tuple[Any, ...], kept: tuple[int, ...], summed: tuple[int, ...]) -> Iterator[Finding]:
+    of = Key(*key)
+    for name, here, there in zip(SUMS, kept, summed, strict=True):
         if here != there:
-            at = datetime.fromtimestamp(hour * HOUR_S, UTC)
             yield Finding(
                 kind="total", table="call_line",
-                words=f"the line of {at:%Y-%m-%d %H}:00, {of['step']} {of['role']} by {of['model']} ({of['state']}): "
+                words=f"the line of {hour_in_words(hour)}, {of.step} {of.role} by {of.model} ({of.state}): "
                       f"{name} {here:,}, its calls say {there:,}",
             )
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -22,18 +23,10 @@ from orchestrator.finance.export.figures import (
     spends,
 )
 from orchestrator.finance.export.page.charts import daily_charts, unit_charts
+from orchestrator.finance.phrases import amount, ends, share
 from orchestrator.finance.plain import plain_decimal
-from orchestrator.finance.records import Report
-from orchestrator.finance.words import (
-    SOURCE_WORDS,
-    amount,
-    definition,
-    incomplete,
-    remarks,
-    share,
-    success_rate,
-    successes,
-)
+from orchestrator.finance.records import Report, Spend
+from orchestrator.finance.words import SOURCE_WORDS, definition, incomplete, remarks, success_rate, successes
 from orchestrator.records import Money
 
 SMALL = Decimal("0.01")
@@ -67,7 +60,7 @@ def render_page(report: Report, breakdown: Breakdown) -> bytes:
 def _days(breakdown: Breakdown) -> list[tuple[Any, ...]]:
     """Day, currency, cost, whether there is more to it, runs, known successes."""
     costs: dict[tuple[str, str], int] = {}
-    more = {one.group["day"] for one in breakdown.by_day if one.at_least}
+    more = {(one.group["day"], one.currency) for one in breakdown.by_day if one.at_least}
     for one in breakdown.by_day:
         if one.currency and one.cost is not None:
             place = one.group["day"], one.currency
@@ -77,7 +70,8 @@ def _days(breakdown: Breakdown) -> list[tuple[Any, ...]]:
         held = counts.setdefault(run.day.isoformat(), [0, 0])
         held[0], held[1] = held[0] + run.runs, held[1] + run.successes
     return [
-        (day, code, Money(nano=nano, currency=code), day in more, *counts.get(day, [0, 0]))
+        (day, code, Money(nano=nano, currency=code), not more.isdisjoint({(day, code), (day, None)}),
+         *counts.get(day, [0, 0]))
         for (day, code), nano in sorted(costs.items())
     ]
 
@@ -88,7 +82,26 @@ def _money(value: Money | Decimal | None, code: str | None = None) -> str:
         return "unknown"
     if isinstance(value, Money):
         return _money(value.amount, value.currency)
-    said = amount(value)
+    return _signed(amount(value), code)
+
+
+def _ends(spend: Spend) -> tuple[str, str]:
+    """The long-run interval, where there is one."""
+    low, high = spend.per_success.low, spend.per_success.high
+    assert low is not None
+    assert high is not None
+    from_, to = ends(low, high)
+    return _signed(from_, spend.currency), _signed(to, spend.currency)
+
+
+def _breakable(name: str) -> Any:
+    """A name that may go on in the next line after each of its parts, and nowhere else while there is room."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_./:-])", name))
+
+
+def _signed(said: str, code: str | None) -> str:
     return f"{SYMBOLS[code]}{said}" if code in SYMBOLS else f"{said} {code}"
 
 
@@ -103,7 +116,10 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"money": _money, "exact": _exact, "share": share, "name": line_name, "shown": shown}
+    environment.filters |= {
+        "money": _money, "exact": _exact, "ends": _ends, "share": share, "name": line_name, "shown": shown,
+        "breakable": _breakable,
+    }
     environment.tests["incomplete"] = incomplete
     environment.globals |= {
         "measured": measured, "estimated": estimated, "success_rate": success_rate, "successes": successes,

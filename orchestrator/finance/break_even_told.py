@@ -1,0 +1,75 @@
+"""Break-even from what a period's calls were: its rented GPUs beside the models that validated their drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from orchestrator.config.price_types import instant
+from orchestrator.config.prices import PriceEntry
+from orchestrator.finance.allocation import IdleLine
+from orchestrator.finance.break_even import BreakEven, break_even, mean_of
+from orchestrator.finance.lines import CallLine
+from orchestrator.store.allocations import bill_of_hour
+
+VALIDATING = ("judge", "repair", "redo", "spot_check", "baseline")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A rented GPU beside one model priced per token, for calls like those of the period in the mean. `calls` were made
+    in the `hours` of its bill that have closed; None: none has."""
+
+    found: BreakEven
+    calls: int
+    hours: Fraction | None
+
+    @property
+    def calls_per_hour(self) -> Fraction | None:
+        return None if self.hours is None else self.calls / self.hours
+
+
+def break_evens(
+    lines: Sequence[CallLine], idle: Sequence[IdleLine], prices: Mapping[str, Mapping[str, Any]]
+) -> list[Beside]:
+    """`prices` are the bodies of the prices that the lines name, by version. Of each model its latest price counts."""
+    entries = {version: PriceEntry.model_validate(body) for version, body in prices.items()}
+    found = []
+    for name, local in sorted(_latest(one for one in entries.values() if one.gpu_hour is not None).items()):
+        own = [line for line in lines if _is_of(line, entries, name)]
+        usage = mean_of(own)
+        if usage is None or not usage.total:
+            continue
+        closed = [line for line in own if line.allocated is not None and not line.pending]
+        bill = sum(line.allocated or 0 for line in closed) + sum(one.nano for one in idle if one.model == name)
+        hours = Fraction(bill, bill_of_hour(local)) if bill and bill_of_hour(local) else None
+        calls = sum(line.calls - line.late for line in closed)
+        for _, api in sorted(_latest(_apis(lines, own, entries)).items()):
+            if api.currency == local.currency and api.covers(usage):
+                found.append(Beside(break_even(local, api, usage), calls, hours))
+    return found
+
+
+def _is_of(line: CallLine, entries: Mapping[str, PriceEntry], name: str) -> bool:
+    entry = entries.get(line.price_version or "")
+    return entry is not None and entry.gpu_hour is not None and entry.model == name
+
+
+def _apis(
+    lines: Iterable[CallLine], own: Iterable[CallLine], entries: Mapping[str, PriceEntry]
+) -> Iterable[PriceEntry]:
+    """Priced per token, of validators in the pipelines that used the GPU."""
+    pipelines = {line.pipeline for line in own}
+    versions = {
+        line.price_version for line in lines if line.pipeline in pipelines and line.role in VALIDATING
+    }
+    return (one for version, one in entries.items() if version in versions and one.gpu_hour is None)
+
+
+def _latest(entries: Iterable[PriceEntry]) -> dict[str, PriceEntry]:
+    latest: dict[str, PriceEntry] = {}
+    for one in sorted(entries, key=lambda one: instant(one.valid_from)):
+        latest[one.model] = one
+    return latest
