@@ -17,18 +17,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cascade.run import Run, new_id
 from orchestrator.cascade.settle import sum_money
-from orchestrator.errors import (
-    Cancelled,
-    ConfigChanged,
-    EscalationPaused,
-    InputError,
-    Outage,
-    UnpricedCall,
-)
+from orchestrator.errors import Cancelled, ConfigChanged, EscalationPaused, InputError, Outage, UnpricedCall
 from orchestrator.outcome_file import OutcomeFile, RejectedFile, append_private, handed_off_line
 from orchestrator.pipeline import DEFAULT_STORE, Pipeline
 from orchestrator.records import Mode, Money, Outcome
-from orchestrator.task_file import Line, measure, read
+from orchestrator.task_file import measure, read
 from orchestrator.worst_case import WorstCase, typical, worst_case
 
 if TYPE_CHECKING:
@@ -130,11 +123,11 @@ async def _run(
     handed = files.enter_context(append_private(options.handed_off)) if options.handed_off else None
     if options.progress is not None:
         options.progress.start(total)
-    reader = _Reader(options, rt, summary, rejects)
-    async with contextlib.aclosing(pipeline.flow(reader.runs(), concurrency=options.concurrency)) as done:
+    runs = _runs(options, rt, summary, rejects)
+    async with contextlib.aclosing(pipeline.flow(runs, concurrency=options.concurrency)) as done:
         async for run in done:
             if run.outcome is None:
-                _refused(run, summary, rejects, reader)
+                _refused(run, summary, rejects)
             else:
                 _count(run, run.outcome, summary)
                 if out.write(run.outcome):
@@ -143,7 +136,7 @@ async def _run(
                         handed.write(handed_off_line(run.task, run.outcome))
                 else:
                     summary.skipped += 1
-            reader.stop_where(options, summary)
+            _stop_where(options, summary)
             if options.progress is not None:
                 options.progress.show(summary, rt.notices)
     if options.progress is not None:
@@ -151,39 +144,33 @@ async def _run(
     summary.rejected_file = rejects.path if summary.rejected else None
 
 
-class _Reader:
+def _runs(options: RunOptions, rt: Runtime, summary: RunSummary, rejects: RejectedFile) -> Iterator[Run]:
     """Lines of the task file as runs, until something says stop."""
-
-    def __init__(self, options: RunOptions, rt: Runtime, summary: RunSummary, rejects: RejectedFile) -> None:
-        self._options, self._rt, self._summary, self._rejects = options, rt, summary, rejects
-        self._lines: dict[str, Line] = {}
-
-    def runs(self) -> Iterator[Run]:
-        options, rt = self._options, self._rt
-        taken = 0
-        for line in read(options.tasks, task_bytes=rt.config.limits.task_bytes, schema=rt.loaded.task_schema):
-            if self._summary.stopped or (options.limit is not None and taken >= options.limit):
-                return
-            taken += 1
-            if line.task is None:
-                assert line.error is not None
-                self._summary.rejected += 1
-                self._rejects.write(line.number, line.error, line.text)
-                continue
-            yield Run(task=line.task, run_id=new_id("r", rt.clock()), mode=rt.mode, line=line.number)
-
-    def stop_where(self, options: RunOptions, summary: RunSummary) -> None:
-        if summary.stopped:
+    taken = 0
+    for line in read(options.tasks, task_bytes=rt.config.limits.task_bytes, schema=rt.loaded.task_schema):
+        if summary.stopped or (options.limit is not None and taken >= options.limit):
             return
-        failed = summary.by_status["failed"]
-        if options.max_failures is not None and failed >= options.max_failures:
-            summary.stopped = f"{failed} tasks failed (--max-failures {options.max_failures})"
-        most = options.max_cost
-        if most is not None and summary.spent.get(most.currency, 0) >= most.nano:
-            summary.stopped = f"{most} are spent (--max-cost)"
+        taken += 1
+        if line.task is None:
+            assert line.error is not None
+            summary.rejected += 1
+            rejects.write(line.number, line.error, line.text)
+            continue
+        yield Run(task=line.task, run_id=new_id("r", rt.clock()), line=line.number)
 
 
-def _refused(run: Run, summary: RunSummary, rejects: RejectedFile, reader: _Reader) -> None:
+def _stop_where(options: RunOptions, summary: RunSummary) -> None:
+    if summary.stopped:
+        return
+    failed = summary.by_status["failed"]
+    if options.max_failures is not None and failed >= options.max_failures:
+        summary.stopped = f"{failed} tasks failed (--max-failures {options.max_failures})"
+    most = options.max_cost
+    if most is not None and summary.spent.get(most.currency, 0) >= most.nano:
+        summary.stopped = f"{most} are spent (--max-cost)"
+
+
+def _refused(run: Run, summary: RunSummary, rejects: RejectedFile) -> None:
     """A task that never became a run: the line is rejected, or the whole run stops."""
     error = run.error or Cancelled("not run")
     if isinstance(error, ConfigChanged):

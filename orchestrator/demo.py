@@ -130,16 +130,16 @@ async def _column(
     pipeline: Path, tasks: list[Task], name: str, mode: Mode, out: Path, console: Console
 ) -> Column:
     from orchestrator.pipeline import Pipeline
-    from orchestrator.progress import Bar
+    from orchestrator.progress import bar
 
     store = out / ("orchestrator.db" if mode == "cascade" else f"{mode}.db")
     column = Column(name=name)
-    with Bar(f"   {name}", len(tasks)) as bar:
+    with bar(f"   {name}", len(tasks)) as advance:
         async with Pipeline.load(pipeline, store=f"sqlite:///{store}", mode=mode) as loaded:
             started = time.perf_counter()
             async for outcome in loaded.amap(tasks, concurrency=CONCURRENCY):
                 _count(column, outcome)
-                bar.advance()
+                advance()
             column.seconds = time.perf_counter() - started
     column.cost_nano = await _spent(store)
     console.print(f"   {name}: {len(tasks)} lines in {column.seconds:.1f} s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 import orjson
 
@@ -37,9 +37,9 @@ class OutcomeFile:
             return self
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _private(self._path)
         except OSError as error:
             raise InputError(f"can't write {str(self._path)!r}: {error.strerror or error}") from error
+        self._file = append_private(self._path, "a+b")
         try:
             self._read_back(self._file)
         except BaseException:  # whatever it is, the file is not left open
@@ -94,8 +94,7 @@ class OutcomeFile:
             self._first = self._first or run_id
             self._written.add(run_id)
             good += len(line)
-        file.seek(good)
-        file.truncate()
+        file.truncate(good)
 
 
 class _Written:
@@ -140,7 +139,7 @@ class RejectedFile:
             sys.stderr.buffer.write(body)
             return
         if self._file is None:
-            self._file = _private(self.path)
+            self._file = append_private(self.path)
         self._file.write(body)
         self._file.flush()
 
@@ -185,14 +184,9 @@ def _exact(amount: Any) -> Any:
     return None if amount is None else orjson.Fragment(f"{amount.normalize():f}".encode())
 
 
-def append_private(path: Path) -> IO[bytes]:
+def append_private(path: Path, mode: Literal["ab", "a+b"] = "ab") -> IO[bytes]:
     """Open for appending, made readable by its owner only. Raises InputError where it can't be written."""
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
     except OSError as error:
         raise InputError(f"can't write {str(path)!r}: {error.strerror or error}") from error
-
-
-def _private(path: Path) -> IO[bytes]:
-    """Open for appending and reading, made readable by its owner only."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")

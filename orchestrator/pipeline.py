@@ -265,10 +265,9 @@ class Pipeline:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _run(self, task: Task, rt: Runtime, *, line: int | None = None, collecting: int | None = None) -> Run:
+    def _run(self, task: Task, rt: Runtime, *, collecting: int | None = None) -> Run:
         return Run(
-            task=task, run_id=new_id("r", rt.clock()), mode=rt.mode, line=line, collecting=collecting is not None,
-            collect_at=collecting or 0,
+            task=task, run_id=new_id("r", rt.clock()), collecting=collecting is not None, collect_at=collecting or 0
         )
 
     async def _open(self) -> Runtime:

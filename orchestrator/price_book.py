@@ -28,7 +28,7 @@ def pin_price(path: Path, pinned: Pinned, valid_from: date | datetime) -> str:
     Comments and order stay. Raises InputError where the book has another price of that model from that day on.
     """
     entry = _written(pinned, valid_from)
-    text = path.read_text(encoding="utf-8") if path.exists() else f"book: {path.stem}\nprices: []\n"
+    text = _text(path)
     book = validated(PriceBook, parse_yaml(text, path))
     held = [one for one in book.prices if one.model == pinned.model]
     latest = max(held, key=lambda one: instant(one.valid_from), default=None)
@@ -41,17 +41,23 @@ def pin_price(path: Path, pinned: Pinned, valid_from: date | datetime) -> str:
             hint="give --valid-from another day or moment; what was charged by a price keeps it",
         )
     aliases = {name: pinned.model for name in pinned.aliases if name != pinned.model and name not in book.aliases}
-    written = _with_entry(text, entry, aliases)
-    validated(PriceBook, parse_yaml(written, path))
-    path.write_text(written, encoding="utf-8")
+    _write(path, text, entry, aliases)
     also = f", also as {', '.join(aliases)}" if aliases else ""
     return f"{pinned.model}: {_words(pinned)} from {valid_from.isoformat()}{also}"
 
 
 def add_entry(path: Path, entry: Mapping[str, Any]) -> None:
     """Add an entry to the book at `path`, made if it is not there. Raises ConfigError, and then nothing is written."""
-    text = path.read_text(encoding="utf-8") if path.exists() else f"book: {path.stem}\nprices: []\n"
-    written = _with_entry(text, entry, {})
+    _write(path, _text(path), entry, {})
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else f"book: {path.stem}\nprices: []\n"
+
+
+def _write(path: Path, text: str, entry: Mapping[str, Any], aliases: Mapping[str, str]) -> None:
+    """`text` with the entry, where that still is a price book."""
+    written = _with_entry(text, entry, aliases)
     validated(PriceBook, parse_yaml(written, path))
     path.write_text(written, encoding="utf-8")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,27 +74,18 @@ class Progress:
         return ", ".join(parts)
 
 
-class Bar:
-    """A bare bar on stderr for work of known length; silent where stderr is no terminal."""
+@contextlib.contextmanager
+def bar(words: str, total: int) -> Iterator[Callable[[], object]]:
+    """A bare bar on stderr for work of known length; silent where stderr is no terminal. Gives what moves it on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
 
-    def __init__(self, words: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as RichBar
-
-        console = Console(stderr=True)
-        self._bar = RichBar(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(words, total=total)
-
-    def __enter__(self) -> Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
-
-    def advance(self) -> None:
-        self._bar.advance(self._task)
+    console = Console(stderr=True)
+    shown = Bar(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    )
+    task = shown.add_task(words, total=total)
+    with shown:
+        yield lambda: shown.advance(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -183,10 +182,9 @@ def _prices(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _table() -> Mapping[str, Mapping[str, Any]]:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # read at import: without it, the table is fetched
-    import litellm
+    from orchestrator.models.frontier import load
 
-    table: Mapping[str, Mapping[str, Any]] = litellm.model_cost
+    table: Mapping[str, Mapping[str, Any]] = load().model_cost
     return table
 
 

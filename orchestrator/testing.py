@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from orchestrator.models.client import Probe
-from orchestrator.models.logprobs import answer_tokens, summarise
+from orchestrator.models.logprobs import summaries
 from orchestrator.models.usage import estimate
 from orchestrator.records import Answer, Location, Request, TokenLogprobs
 
@@ -72,10 +72,10 @@ class ScriptedModel:
         text = said if isinstance(said, str) else orjson.dumps(said).decode()
         tokens = [text[i : i + 4] for i in range(0, len(text), 4)]
         size = sum(len(str(message.get("content", "")).encode()) for message in request.messages)
-        told = estimate(size, 0, output_tokens=len(tokens))
+        usage = replace(estimate(size, 0, output_tokens=len(tokens)), estimated=False)
         whole, values = _measured(text, tokens, self._logprob) if request.logprobs else (None, None)
         return Answer(
-            text=text, finish_reason=self._finish, usage=type(told)(input=told.input, output=told.output),
+            text=text, finish_reason=self._finish, usage=usage,
             model=self.name, response_id=f"scripted-{len(self.calls)}", endpoint=endpoint,
             logprobs=whole, value_logprobs=values,
         )
@@ -127,8 +127,4 @@ def _measured(
 ) -> tuple[TokenLogprobs | None, TokenLogprobs | None]:
     if logprob is None or not tokens:
         return None, None
-    whole, values = answer_tokens(text, tokens)
-    return (
-        summarise(tokens, [logprob] * len(tokens)),
-        summarise([tokens[i] for i in values or whole], [logprob] * len(values or whole)),
-    )
+    return summaries(text, tokens, [logprob] * len(tokens))

@@ -124,8 +124,7 @@ def bare_request(step: Step, model: Model, schema: Mapping[str, Any] | None, wor
     """The request without its task."""
     said = [{"role": "system", "content": (step.loaded.system or "") + words}]
     said.append({"role": "user", "content": step.loaded.prompt or ""})
-    config = model.config
-    return Request(messages=said, schema=schema if config.structured else None, max_tokens=config.max_tokens)
+    return model.request(said, schema)
 
 
 def said_before(step: Step, rt: Runtime) -> int:

@@ -13,7 +13,6 @@ from orchestrator.store.entries import ConfigEntry, HandOffEntry, SpotCheckEntry
 from tests.stores import Clock, claim, ended, intent, settlement
 
 START = 1_793_491_200.0  # 2026-11-01, on the hour
-WINDOW_S = 5 * 86_400
 HOURS = 30
 
 

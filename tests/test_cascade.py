@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import random
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator import Outcome, Pipeline, Task
-from orchestrator.errors import CallTimedOut, ConnectionLost, ContextOverflow, RequestRefused
+from orchestrator.cascade.calls import _through
+from orchestrator.errors import CallTimedOut, ConnectionLost, ContextOverflow, RequestRefused, StoreError
 from orchestrator.testing import ScriptedModel
 from tests.pipelines import POLICY, user_text, write_pipeline
 
@@ -157,6 +160,15 @@ async def test_a_drafter_that_gives_no_answer_has_a_defined_end(
     assert (outcome.status, outcome.decision.rule if outcome.decision else "") == (status, rule)
 
 
+async def test_a_request_above_max_input_bytes_is_never_sent(tmp_path: Path) -> None:
+    clients = models([A], [B])
+    outcome = await run_one(
+        tmp_path, clients, Task(id="t", input={"text": "x" * 500}), drafter={"max_input_bytes": 400}
+    )
+    assert (outcome.status, outcome.decision.rule if outcome.decision else "") == ("redone", "context_overflow")
+    assert clients["drafter"].calls == []
+
+
 @pytest.mark.parametrize(("setting", "status"), [
     ("hand_off", "handed_off"), ("fail", "failed"), ("degraded", "accepted"),
 ])
@@ -219,3 +231,24 @@ async def test_a_task_that_cannot_be_rendered_fails_alone(tmp_path: Path) -> Non
     async with Pipeline.load(path, store="memory:", clients=clients) as pipeline:
         found = {o.id: o.status async for o in pipeline.amap(tasks)}
     assert found == {"good": "accepted", "bad": "failed", "ok": "accepted"}
+
+
+async def test_a_write_that_fails_for_a_cancelled_call_is_no_traceback_on_stderr() -> None:
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    disk_fails = asyncio.Event()
+
+    async def write() -> None:
+        await disk_fails.wait()
+        raise StoreError("disk I/O error")
+
+    call = asyncio.create_task(_through(write()))
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.sleep(0)
+    disk_fails.set()
+    await asyncio.wait([call])
+    assert call.cancelled()
+    del call  # and what it holds on to
+    gc.collect()
+    assert said == []

@@ -22,7 +22,6 @@ from orchestrator.records import Decision, Signal
 HERE = Path(__file__).parent
 CASES = sorted((HERE / "policies").glob("*.yaml"))
 SHIPPED = HERE.parent / "policies"
-NOT_SAID = object()
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from typing import Any
 
 import pytest
@@ -210,6 +211,12 @@ def test_signals_survive_their_journey_beside_an_answer() -> None:
     )
     signals = {"w": weird, "s": Signal(name="s", value=True)}
     assert signals_from_json(signals_to_json(signals)) == signals
+
+
+@pytest.mark.parametrize("strange", [date(2026, 11, 1), object(), {1}], ids=lambda value: type(value).__name__)
+def test_of_what_is_no_json_the_type_is_kept_beside_an_answer(strange: Any) -> None:
+    kept = signals_from_json(signals_to_json({"s": Signal(name="s", value={"strange": strange, "n": 1})}))
+    assert kept["s"].value == {"strange": f"<{type(strange).__name__}>", "n": 1}
 
 
 def test_an_unknown_confidence_is_none_and_minus_infinity_is_a_number() -> None:

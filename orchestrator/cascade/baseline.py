@@ -57,7 +57,7 @@ async def answer_alone(run: Run, rt: Runtime) -> None:
 async def _walk(run: Run, rt: Runtime) -> Alone | None:
     """To the last step, or to the first that gives nothing to go on with: what was spent until then would have been
     spent. None where it may not be walked."""
-    alone = Run(task=run.task, run_id=run.run_id, mode=rt.mode, slots=run.slots)
+    alone = Run(task=run.task, run_id=run.run_id, slots=run.slots)
     values: dict[str, dict[str, Any]] = {}
     last: Step | None = None
     value: Any = None
@@ -67,7 +67,8 @@ async def _walk(run: Run, rt: Runtime) -> Alone | None:
         if step.when is not None and not step.when.holds(view):
             values[step.id] = {"value": None, "status": "accepted", "skipped": True}
             continue
-        if step.validator is None or step.validator.client.location in _forbidden(alone, step, view):
+        forbidden = step.policy.before(view, run_id=alone.run_id).forbid
+        if step.validator is None or step.validator.client.location in forbidden:
             return None
         answered = await _answer(alone, step, view, rt)
         if answered is None:
@@ -75,10 +76,6 @@ async def _walk(run: Run, rt: Runtime) -> Alone | None:
         (value, signals), last = answered, step
         values[step.id] = {"value": value, "status": "redone", "skipped": False}
     return Alone(step=last, value=value, signals=signals, view={**alone.view(), "steps": values})
-
-
-def _forbidden(alone: Run, step: Step, view: Mapping[str, Any]) -> frozenset[str]:
-    return step.policy.before(view, run_id=alone.run_id).forbid
 
 
 async def _answer(

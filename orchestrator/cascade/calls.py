@@ -3,19 +3,19 @@
 pick an endpoint -> wait for its gate -> write the intent (durable, budget reserved) -> ask -> settle (answer durable).
 Each attempt is a call of its own. **No request leaves before its intent is durable, and none is repeated once its
 answer is.** A cancelled or timed-out call is settled too: the provider may bill it.
-
-Longer than 300 lines because the whole way of one call, memo to settlement, is to be read in one place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from orchestrator.canonical import stable
 from orchestrator.cascade.keys import request_key, upper_bound
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.pricing import Bill, Pricing, believable, price_record
@@ -23,12 +23,7 @@ from orchestrator.cascade.reservation import Budgets
 from orchestrator.cascade.run import Run, new_id
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.prices import PriceBook
-from orchestrator.errors import (
-    BudgetExceeded,
-    ConnectionLost,
-    ModelError,
-    StoreError,
-)
+from orchestrator.errors import BudgetExceeded, ConnectionLost, ContextOverflow, ModelError, StoreError
 from orchestrator.records import Answer, Call, Money, Request, Role
 from orchestrator.store.entries import AnswerKeep, CallIntent, CallSettlement
 
@@ -40,15 +35,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """An answer, where it is durable (`memo_key`), and whether it came from there (then it cost nothing)."""
+    """An answer, where it is durable (`memo_key`), and the signals that are kept with it."""
 
     answer: Answer
     memo_key: str
-    from_memo: bool = False
     signals: bytes | None = None
 
 
 Cacheable = Callable[[Answer], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a run asks of a model, on its way to an answer."""
+
+    run: Run
+    step: str
+    role: Role
+    model: Model
+    request: Request
+    key: str
+    cacheable: Cacheable
 
 
 class Caller:
@@ -93,15 +100,12 @@ class Caller:
         return answers
 
     def _from_memo(self, run: Run, memo_key: str, stored: StoredAnswer) -> Answered:
-        own = stored.run_id == run.run_id
-        if not own:
+        if stored.run_id != run.run_id:
             if stored.cost is not None:
                 run.saved.append(stored.cost)
             run.source_run_id = stored.run_id
             run.recalled = True
-        return Answered(
-            answer=stored.answer, memo_key=memo_key, from_memo=not own, signals=stored.signals,
-        )
+        return Answered(answer=stored.answer, memo_key=memo_key, signals=stored.signals)
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -116,13 +120,11 @@ class Caller:
         key = self.key(model, request)
         if recall and (known := (await self.recall([(run, key)])).get((run.run_id, key))):
             return known
-        if self._cache_ttl_s is None:
-            return await self._retrying(run, step, role, model, request, key, cacheable)
-        return await self._single_flight(run, step, role, model, request, key, cacheable)
+        question = _Question(run, step, role, model, request, key, cacheable)
+        return await (self._retrying if self._cache_ttl_s is None else self._single_flight)(question)
 
-    async def _single_flight(
-        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
-    ) -> Answered:
+    async def _single_flight(self, question: _Question) -> Answered:
+        run, key = question.run, question.key
         place = (run.task.tenant, key)
         if (flight := self._flights.get(place)) is not None:
             await asyncio.wait([flight])  # however it ends: a leader's failure is not the follower's
@@ -132,7 +134,7 @@ class Caller:
         mine: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._flights[place] = mine
         try:
-            answered = await self._retrying(run, step, role, model, request, key, cacheable)
+            answered = await self._retrying(question)
         except BaseException as error:  # cancelled too: the flight ends for its followers
             if isinstance(error, Exception):
                 mine.set_exception(error)
@@ -147,10 +149,10 @@ class Caller:
             if self._flights.get(place) is mine:
                 del self._flights[place]
 
-    async def _retrying(
-        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
-    ) -> Answered:
+    async def _retrying(self, question: _Question) -> Answered:
         """Attempts under the model's retry rules and total deadline; the last error is raised as it is."""
+        model = question.model
+        _check_size(model, question.request)
         deadline = time.monotonic() + model.config.deadline
         attempts = 0
 
@@ -158,42 +160,31 @@ class Caller:
             nonlocal attempts
             attempts += 1
             left = deadline - time.monotonic()
-            return await self._attempt(run, step, role, model, request, key, cacheable, attempts, left)
+            async with question.run.slots or contextlib.nullcontext():
+                return await self._gated(question, attempts, left)
 
         answered: Answered = await model.retrying(once)
         return answered
 
-    async def _attempt(
-        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
-        attempt: int, left_s: float,
-    ) -> Answered:
-        if run.slots is None:
-            return await self._gated(run, step, role, model, request, key, cacheable, attempt, left_s)
-        async with run.slots:
-            return await self._gated(run, step, role, model, request, key, cacheable, attempt, left_s)
-
-    async def _gated(
-        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, cacheable: Cacheable,
-        attempt: int, left_s: float,
-    ) -> Answered:
+    async def _gated(self, question: _Question, attempt: int, left_s: float) -> Answered:
+        model, request = question.model, question.request
         most = upper_bound(request, model.config)
         bound = self._pricing.bound(model, request, most, self._clock())
         gate = model.pool.pick()
         async with gate.enter(tokens=most.total if most else request.max_tokens) as entry:
             give_up = time.monotonic() + left_s
             while True:
-                intent = self._intent(run, step, role, model, request, key, attempt, gate.endpoint, bound)
+                intent = self._intent(question, attempt, gate.endpoint, bound)
                 try:
-                    answered = await self._asked(run, intent, model, request, cacheable, give_up - time.monotonic())
+                    answered = await self._asked(question, intent, give_up - time.monotonic())
                 except BudgetExceeded as refusal:
                     await self._budgets.room(refusal, give_up)
                 else:
                     entry.used(answered.answer.usage.total)
                     return answered
 
-    async def _asked(
-        self, run: Run, intent: CallIntent, model: Model, request: Request, cacheable: Cacheable, left_s: float,
-    ) -> Answered:
+    async def _asked(self, question: _Question, intent: CallIntent, left_s: float) -> Answered:
+        run, model = question.run, question.model
         started = time.perf_counter()
         timeout_s = max(0.001, min(model.config.timeout, left_s))
         sent = False
@@ -201,62 +192,60 @@ class Caller:
             await self._store.intend(intent)
             sent = True
             answer = believable(await model.client.complete(
-                request, call_id=intent.call_id, endpoint=intent.endpoint, timeout_s=timeout_s
+                question.request, call_id=intent.call_id, endpoint=intent.endpoint, timeout_s=timeout_s
             ))
         except (BudgetExceeded, StoreError):
             raise
         except ModelError as error:
-            await _through(self._settle_failed(run, intent, model, request, error, time.perf_counter() - started))
+            await _through(self._settle_failed(question, intent, error, time.perf_counter() - started))
             raise
         except BaseException as error:  # cancelled, mostly: what was sent may be billed, so it is settled
             lost = ConnectionLost(f"given up before an answer came: {type(error).__name__}", sent=sent)
-            await _through(self._settle_failed(run, intent, model, request, lost, time.perf_counter() - started))
+            await _through(self._settle_failed(question, intent, lost, time.perf_counter() - started))
             raise
         memo_key = intent.request_key
-        keep = self._cache_ttl_s is not None and cacheable(answer)
+        keep = self._cache_ttl_s is not None and question.cacheable(answer)
         if not keep:
             memo_key = f"{run.run_id}:{intent.request_key}"
-        await self._settle(run, intent, model, request, answer, memo_key, self._cache_ttl_s if keep else None)
+        await self._settle(question, intent, answer, memo_key, self._cache_ttl_s if keep else None)
         return Answered(answer=answer, memo_key=memo_key)
 
     # -- the ledger ----------------------------------------------------------------------------------------------
 
-    def _intent(
-        self, run: Run, step: str, role: Role, model: Model, request: Request, key: str, attempt: int, endpoint: str,
-        bound: Money | None,
-    ) -> CallIntent:
-        now = self._clock()
+    def _intent(self, question: _Question, attempt: int, endpoint: str, bound: Money | None) -> CallIntent:
+        run, model, now = question.run, question.model, self._clock()
         day = datetime.fromtimestamp(now, UTC).date().isoformat()
         return CallIntent(
-            call_id=new_id("c", now), run_id=run.run_id, pipeline=self._pipeline, step=step, role=role,
-            attempt=attempt, sample=request.sample, model=model.client.name, provider=model.config.kind,
-            endpoint=endpoint, request_key=key, bound=bound, budgets=self._budgets.lines(run, model, bound, now),
-            budget_day=day, account=model.config.account, tenant=run.task.tenant, cost_center=self._cost_center,
+            call_id=new_id("c", now), run_id=run.run_id, pipeline=self._pipeline, step=question.step,
+            role=question.role, attempt=attempt, sample=question.request.sample, model=model.client.name,
+            provider=model.config.kind, endpoint=endpoint, request_key=question.key, bound=bound,
+            budgets=self._budgets.lines(run, model, bound, now), budget_day=day, account=model.config.account,
+            tenant=run.task.tenant, cost_center=self._cost_center,
         )
 
     async def _settle(
-        self, run: Run, intent: CallIntent, model: Model, request: Request, answer: Answer, memo_key: str,
-        ttl_s: float | None,
+        self, question: _Question, intent: CallIntent, answer: Answer, memo_key: str, ttl_s: float | None
     ) -> None:
         now = self._clock()
         kept_s = self._keep_s if ttl_s is None else ttl_s
         keep = None if kept_s is None else AnswerKeep(
-            tenant=run.task.tenant, memo_key=memo_key, answer=answer, expires_at=now + kept_s,
+            tenant=intent.tenant, memo_key=memo_key, answer=answer, expires_at=now + kept_s
         )
-        bill = self._pricing.answered(model, answer, now)
-        await self._record(run, intent, request, bill, answer.latency_ms, now, answer=answer, keep=keep)
+        bill = self._pricing.answered(question.model, answer, now)
+        await self._record(question, intent, bill, answer.latency_ms, now, answer=answer, keep=keep)
 
     async def _settle_failed(
-        self, run: Run, intent: CallIntent, model: Model, request: Request, error: ModelError, seconds: float
+        self, question: _Question, intent: CallIntent, error: ModelError, seconds: float
     ) -> None:
         now = self._clock()
-        bill = self._pricing.failed(model, error, now)
-        await self._record(run, intent, request, bill, seconds * 1000, now, error=error)
+        bill = self._pricing.failed(question.model, error, now)
+        await self._record(question, intent, bill, seconds * 1000, now, error=error)
 
     async def _record(
-        self, run: Run, intent: CallIntent, request: Request, bill: Bill, latency_ms: float, now: float, *,
+        self, question: _Question, intent: CallIntent, bill: Bill, latency_ms: float, now: float, *,
         answer: Answer | None = None, keep: AnswerKeep | None = None, error: ModelError | None = None,
     ) -> None:
+        run = question.run
         said = None if error is None else f"{type(error).__name__}: {error}"[:500]
         answered, response_id = (error.answered, error.response_id) if error else (None, None)
         if answer is not None:
@@ -277,7 +266,17 @@ class Caller:
             self._budgets.settled()
         finally:  # the span of a cancelled call ends, too; one that can't be written costs no settlement
             if self._telemetry is not None:
-                run.spans = self._telemetry.called(run.spans, run.task.meta, intent, request, settlement)
+                run.spans = self._telemetry.called(run.spans, run.task.meta, intent, question.request, settlement)
+
+
+def _check_size(model: Model, request: Request) -> None:
+    """Raises ContextOverflow, before anything is sent, for messages longer than the model's `max_input_bytes`."""
+    limit = model.config.max_input_bytes
+    if limit is not None and (size := len(stable(request.messages))) > limit:
+        raise ContextOverflow(
+            f"the messages to {model.alias!r} have {size:,} bytes, and its `max_input_bytes` is {limit:,}",
+            hint="shorten the input, or raise `max_input_bytes:`", sent=False,
+        )
 
 
 async def _through(write: Coroutine[None, None, None]) -> None:
@@ -289,6 +288,7 @@ async def _through(write: Coroutine[None, None, None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        if not task.done():
-            await asyncio.wait([task])
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # retrieved: who was cancelled is told of nothing else, on stderr neither
         raise

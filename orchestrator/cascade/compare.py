@@ -22,19 +22,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A compiled comparison. `fingerprint` changes when its meaning may have."""
+    """A compiled comparison. `fingerprint` changes when its meaning may have.
+
+    `score` is the share of equal fields, in [0, 1]; `exact` knows only 0 and 1. A user's callable that raises or
+    returns something else says nothing of sameness: it scores 0, and the log says so.
+    """
 
     spec: str
     fingerprint: str
-    _score: Callable[[Any, Any], float]
+    score: Callable[[Any, Any], float]
 
     def same(self, a: Any, b: Any) -> bool:
         return self.score(a, b) >= 1.0
-
-    def score(self, a: Any, b: Any) -> float:
-        """Share of equal fields, in [0, 1]; `exact` knows only 0 and 1. A user's callable that raises or returns
-        something else says nothing of sameness: it scores 0, and the log says so."""
-        return self._score(a, b)
 
 
 def compile_compare(spec: str, allow_imports: Sequence[str] = ()) -> Compare:

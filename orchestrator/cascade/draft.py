@@ -54,8 +54,7 @@ def take_answer(run: Run, step: Step, index: int, answered: Answered) -> None:
     """Put an answer in its place among the run's drafts; the first one's signals may be known with it."""
     value, parsed = parse(answered.answer.text, step.loaded.output_schema is not None)
     run.work.drafts[index] = Draft(
-        value=value, text=answered.answer.text, parsed=parsed, answer=answered.answer, sample=index,
-        from_cache=answered.from_memo,
+        value=value, text=answered.answer.text, parsed=parsed, answer=answered.answer, sample=index
     )
     if index == 0:
         run.work.kept = Kept(tenant=run.task.tenant, memo_key=answered.memo_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from tenacity import AsyncRetrying
 
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.models.limits import EndpointPool
+from orchestrator.records import Json, Request
 
 if TYPE_CHECKING:
     from orchestrator.models.client import ModelClient
@@ -25,3 +27,15 @@ class Model:
     retrying: AsyncRetrying
     identity: bytes
     """Stable JSON of what, besides the request, can change an answer (`keys.model_identity`)."""
+
+    def request(
+        self, messages: Sequence[Mapping[str, Json]], schema: Mapping[str, Json] | None, sample: int = 0, *,
+        logprobs: bool = False,
+    ) -> Request:
+        """As the model's settings ask: sample 0 at its own temperature, later ones warmer and with their own seeds."""
+        config = self.config
+        return Request(
+            messages=messages, schema=schema if config.structured else None, max_tokens=config.max_tokens,
+            temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
+            seed=config.seed + sample, sample=sample, logprobs=logprobs, thinking=config.thinking,
+        )

@@ -46,10 +46,6 @@ class CompiledPolicy:
     afters: tuple[CompiledRule[AfterRule], ...]
 
     @property
-    def reads_confidence(self) -> bool:
-        return any(rule.reads_confidence for rule in self.afters)
-
-    @property
     def reads_gate(self) -> bool:
         return any(rule.reads_gate for rule in (*self.forbids, *self.deciders))
 

@@ -13,7 +13,6 @@ from orchestrator.records import (
     Call,
     Decision,
     Draft,
-    Mode,
     Money,
     Outcome,
     Request,
@@ -64,8 +63,6 @@ class StepWork:
     draft_ok: bool | None = None
     attempt: int = 1
     forbid: frozenset[str] = frozenset()
-    value: Any = None
-    value_signals: dict[str, Signal] | None = None
 
     @property
     def draft(self) -> Draft | None:
@@ -79,7 +76,6 @@ class Run:
 
     task: Task
     run_id: str
-    mode: Mode
     task_key: str = ""
     line: int | None = None
     stage: Stage = Stage.ADMIT

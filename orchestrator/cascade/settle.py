@@ -145,7 +145,7 @@ def sum_money(amounts: Iterable[Money | None]) -> tuple[tuple[Money, ...], bool]
             sums[amount.currency] = amount
         else:
             sums[amount.currency] = Money(nano=before.nano + amount.nano, currency=amount.currency)
-    return tuple(sums[currency] for currency in sorted(sums)), known
+    return tuple(sums[currency] for currency in sorted(sums)) if len(sums) > 1 else tuple(sums.values()), known
 
 
 def in_usd(costs: tuple[Money, ...], known: bool) -> Decimal | None:

@@ -55,7 +55,7 @@ async def _look_at(check: Check, rt: Runtime) -> tuple[SpotCheckState, bool | No
     if model.client.location in step.policy.before(check.view, run_id=check.run_id).forbid:
         return "forbidden", None  # it was allowed when drawn: the configuration is another one now
     structured = step.loaded.output_schema is not None
-    run = Run(task=check.task, run_id=check.run_id, mode=rt.mode, resumed=True)
+    run = Run(task=check.task, run_id=check.run_id, resumed=True)
     try:
         answered = await rt.calls.ask(
             run, step.id, "spot_check", model, redo_request(step, model, check.view),

@@ -34,7 +34,7 @@ async def ask_for_verdict(
 ) -> Said | None:
     """The verdict; None where it is unreadable even when asked for once more."""
     for sample in range(ASKED_AGAIN + 1):
-        asked = request if sample == 0 else _again(request, model, sample)
+        asked = model.request(request.messages, request.schema, sample)
         answered = await rt.calls.ask(
             run, step.id, role, model, asked, cacheable=lambda a: read_verdict(a, kinds) is not None,
         )
@@ -65,31 +65,11 @@ def verdict_request(
     """The task's messages, the instructions, and the draft as fenced data."""
     draft = run.work.draft
     assert draft is not None, "judge and repair need a draft"
-    return Request(
-        messages=validator_messages(
-            step.renderer.messages(run.view()), draft.value if draft.parsed else draft.text, instructions,
-            rt.store.secret,
-        ),
-        schema=schema if model.config.structured else None, max_tokens=model.config.max_tokens,
-        temperature=model.config.temperature, seed=model.config.seed, thinking=model.config.thinking,
-    )
+    said = draft.value if draft.parsed else draft.text
+    messages = validator_messages(step.renderer.messages(run.view()), said, instructions, rt.store.secret)
+    return model.request(messages, schema)
 
 
 def redo_request(step: Step, model: Model, view: Mapping[str, Any], sample: int = 0) -> Request:
-    """The step's task, asked of the validator as if there were no draft: by redo, spot checks and baselines. A second
-    asking is warmer, with its own seed."""
-    config = model.config
-    return Request(
-        messages=step.renderer.messages(view),
-        schema=step.loaded.output_schema if config.structured else None, max_tokens=config.max_tokens,
-        temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
-        seed=config.seed + sample, sample=sample, thinking=config.thinking,
-    )
-
-
-def _again(request: Request, model: Model, sample: int) -> Request:
-    return Request(
-        messages=request.messages, schema=request.schema, max_tokens=request.max_tokens,
-        temperature=max(request.temperature, model.config.redraft_temperature), seed=model.config.seed + sample,
-        sample=sample, thinking=request.thinking,
-    )
+    """The step's task, asked of the validator as if there were no draft: by redo, spot checks and baselines."""
+    return model.request(step.renderer.messages(view), step.loaded.output_schema, sample)

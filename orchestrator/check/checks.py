@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator.check.compiled import Checked
-from orchestrator.check.finding import Finding, faults_of
+from orchestrator.check.finding import Finding, compared_drafts, confidence_rules, faults_of, without_a_certificate
 from orchestrator.check.prices import priced_models
 from orchestrator.check.residency import residency_findings
-from orchestrator.config.expression_names import reads_confidence, reads_gate
+from orchestrator.config.expression_names import reads_gate
 from orchestrator.config.loader import LoadedStep
 from orchestrator.declared_fields import AFTER, TASK_ALONE, DeclaredFields
 from orchestrator.errors import OrchestratorError
@@ -56,7 +56,7 @@ def check_confidence(checked: Checked) -> Iterator[Finding]:
     """Where the confidence comes from, what it is compared with, and what that is worth."""
     for step in checked.loaded.steps:
         place, confidence = f"step {step.config.id}", step.config.confidence
-        rules = [rule.name for rule in step.policy.after if rule.when and reads_confidence(rule.when)]
+        rules = confidence_rules(step)
         if confidence is None:
             for name in rules:
                 yield Finding("error", place, f"every draft would escalate: rule {name!r} compares the confidence, and "
@@ -71,8 +71,7 @@ def check_confidence(checked: Checked) -> Iterator[Finding]:
             words = f"UNCERTIFIED: the threshold {confidence.threshold} is a plain number"
             yield Finding("warning", place, f"{words}, and nothing is known of its regret")
         elif step.certificate_problem:
-            does = "escalate" if checked.loaded.config.certificate_lapsed == "escalate" else "be handed off"
-            words = f"every draft that reaches {', '.join(rules) or 'the threshold'} would {does}"
+            words = without_a_certificate(checked.loaded, compared_drafts(step))
             yield Finding("warning", place, f"{words}: {step.certificate_problem}")
         elif step.certificate is not None:
             certified = f"certified at {step.certificate['threshold']}: {step.certificate['guarantee']}"
@@ -91,8 +90,8 @@ def check_gate(checked: Checked) -> Iterator[Finding]:
         elif not rules:
             yield Finding("warning", place, f"no `before` rule of {step.policy.policy!r} compares the gate")
         elif step.gate_problem:
-            does = "escalate" if checked.loaded.config.certificate_lapsed == "escalate" else "be handed off"
-            yield Finding("warning", place, f"every task would {does} before its draft: {step.gate_problem}")
+            words = without_a_certificate(checked.loaded, "task")
+            yield Finding("warning", place, f"{words} before its draft: {step.gate_problem}")
         elif step.gate_certificate is not None:
             said = step.gate_certificate
             yield Finding("info", place, f"gate certified at {said['threshold']}: {said['guarantee']}")

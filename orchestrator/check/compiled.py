@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.check.finding import Finding, faults_of
-from orchestrator.config.loader import LoadedPipeline, model_target
+from orchestrator.config.loader import LoadedPipeline
 
 if TYPE_CHECKING:
     from orchestrator.cascade.policy import CompiledPolicy
@@ -28,6 +28,7 @@ class Checked:
 def compiled(loaded: LoadedPipeline, findings: list[Finding]) -> Checked:
     from orchestrator.cascade.policy import compile_policy
     from orchestrator.cascade.signals import compile_signals
+    from orchestrator.models.catalog import client_of
 
     policies: dict[str, CompiledPolicy] = {}
     signals: dict[str, SignalSet] = {}
@@ -43,16 +44,6 @@ def compiled(loaded: LoadedPipeline, findings: list[Finding]) -> Checked:
         with faults_of(f"model {name}", findings):
             clients[name] = client_of(loaded, name)
     return Checked(loaded, signals, policies, clients)
-
-
-def client_of(loaded: LoadedPipeline, name: str) -> ModelClient:
-    from orchestrator.models.catalog import client_for
-
-    config = loaded.config
-    return client_for(
-        name, config.models[name], target=model_target(loaded, name), local_networks=config.local_networks,
-        allow_imports=config.allow_imports,
-    )
 
 
 def logprob_models(checked: Checked) -> frozenset[str]:

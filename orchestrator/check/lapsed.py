@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from orchestrator.check.finding import Finding
+from orchestrator.check.finding import Finding, compared_drafts, without_a_certificate
 from orchestrator.check.recorded import recorded
 from orchestrator.config.certificate import certificate_digest
-from orchestrator.config.expression_names import reads_confidence
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from orchestrator.store.lapses import StoredLapse
 
 
@@ -26,23 +23,18 @@ def lapse_findings(loaded: LoadedPipeline, store: str) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("warning", "store", f"it is not known whether a certificate was revoked: {error}")
         return
-    does = "escalate" if loaded.config.certificate_lapsed == "escalate" else "be handed off"
     for step in loaded.steps:
         present = certificate_digest(step.certificate) if step.certificate and not step.certificate_problem else None
         for lapse in lapses:
             if (lapse.step, lapse.certificate) == (step.config.id, present):
-                rules = [rule.name for rule in step.policy.after if rule.when and reads_confidence(rule.when)]
+                words = without_a_certificate(loaded, compared_drafts(step))
+                revoked = f"revoked on {datetime.fromtimestamp(lapse.at, UTC).date()}: {lapse.reason}"
                 yield Finding(
-                    "warning", f"step {step.config.id}",
-                    f"every draft that reaches {', '.join(rules) or 'the threshold'} would {does}: its certificate was "
-                    f"revoked on {datetime.fromtimestamp(lapse.at, UTC).date()}: {lapse.reason}; calibrate anew",
+                    "warning", f"step {step.config.id}", f"{words}: its certificate was {revoked}; calibrate anew"
                 )
 
 
 def _read(pipeline: str, url: str) -> list[StoredLapse]:
-    def listed(connection: Connection) -> list[StoredLapse]:
-        from orchestrator.store.lapses import listed
+    from orchestrator.store.lapses import listed
 
-        return listed(connection, pipeline)
-
-    return recorded(url, "lapse", listed)
+    return recorded(url, "lapse", lambda connection: listed(connection, pipeline))

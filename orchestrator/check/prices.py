@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchestrator.check.compiled import client_of
 from orchestrator.config.loader import LoadedPipeline
+from orchestrator.models.catalog import client_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

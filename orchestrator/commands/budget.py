@@ -9,43 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import MoneyType, json_option, store_option
+from orchestrator.commands.options import MONEY, Parsed, json_option, store_option
 
 if TYPE_CHECKING:
-    from orchestrator.config.budget import Span, Who
+    from decimal import Decimal
+
+    from orchestrator.config.budget import Who
     from orchestrator.records import Money
     from orchestrator.store.budget_standings import BudgetStanding
 
 
-class WhoType(click.ParamType[Any]):
-    """`all`, `pipeline:NAME`, `tenant:NAME` or `cost_center:NAME`."""
+def _who(value: Any) -> Who:
+    from orchestrator.config.budget import parse_who
 
-    name = "scope"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Who:
-        from orchestrator.config.budget import parse_who
-
-        try:
-            return parse_who(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    return parse_who(value)
 
 
-class PercentType(click.ParamType[Any]):
-    """`80%`."""
+def _percent(value: Any) -> Decimal:
+    from orchestrator.config.budget import parse_percent
 
-    name = "percentage"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from orchestrator.config.budget import parse_percent
-
-        try:
-            return parse_percent(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    return parse_percent(value)
 
 
-scope_argument = click.argument("scope", type=WhoType())
+scope_argument = click.argument("scope", type=Parsed("scope", _who))
 
 
 @click.group(short_help="Limits on money: show, set, remove.")
@@ -91,17 +77,14 @@ def show(tasks: bool, store: str, as_json: bool) -> None:
 
 @budget.command("set")
 @scope_argument
-@click.option("--per-hour", type=MoneyType(), help="At most this much in each UTC hour, like 5USD.")
-@click.option("--per-day", type=MoneyType(), help="In each UTC day.")
-@click.option("--per-month", type=MoneyType(), help="In each month of UTC.")
-@click.option("--total", type=MoneyType(), help="Ever.")
-@click.option("--soft", type=PercentType(), help="Warn once this share of a limit is spent, like 80%.")
+@click.option("--per-hour", type=MONEY, help="At most this much in each UTC hour, like 5USD.")
+@click.option("--per-day", type=MONEY, help="In each UTC day.")
+@click.option("--per-month", type=MONEY, help="In each month of UTC.")
+@click.option("--total", type=MONEY, help="Ever.")
+@click.option("--soft", type=Parsed("percentage", _percent), help="Warn once this share of a limit is spent, like 80%.")
 @click.option("--new", is_flag=True, help="The store has not seen SCOPE yet, and that is right.")
 @store_option
-def set_(
-    scope: Who, per_hour: Money | None, per_day: Money | None, per_month: Money | None, total: Money | None,
-    soft: Any, new: bool, store: str,
-) -> None:
+def set_(scope: Who, soft: Decimal | None, new: bool, store: str, **given: Money | None) -> None:
     """Set limits for SCOPE. Running processes keep to them from their next call on.
 
     What was spent in the present hour, day or month counts. A limit below that is allowed: it blocks.
@@ -112,10 +95,9 @@ def set_(
       orchestrator budget set all --per-day 50USD
     """
     from orchestrator.commands.opened import with_store
-    from orchestrator.config.budget import soft_of
+    from orchestrator.config.budget import KEYS, soft_of
 
-    given: dict[Span, Money | None] = {"hour": per_hour, "day": per_day, "month": per_month, "total": total}
-    limits = [(span, limit, soft_of(limit, soft)) for span, limit in given.items() if limit is not None]
+    limits = [(span, limit, soft_of(limit, soft)) for span, key in KEYS.items() if (limit := given[key]) is not None]
     if not limits:
         raise click.UsageError("give a limit: --per-hour, --per-day, --per-month or --total")
     with_store(store, lambda opened: opened.set_budget(scope, limits, new=new))

@@ -166,20 +166,12 @@ def _plain(one: BreakEven) -> dict[str, Any]:
 
 def _of_ledger(store: str, model: str, prices: PriceBook) -> Usage:
     """What the local model's calls used in the mean, under whatever name it is served."""
-    from orchestrator.commands.opened import with_store
+    from orchestrator.commands.opened import read_store
     from orchestrator.finance.break_even import mean_usage
-    from orchestrator.finance.lines import CallLine, read_call_lines
+    from orchestrator.finance.lines import read_call_lines
     from orchestrator.finance.period import Period
-    from orchestrator.store.engine import Store
 
-    def read(opened: Store) -> list[CallLine]:
-        with opened.read() as connection:
-            return read_call_lines(connection, period=Period(), grain="period")
-
-    async def look(opened: Store) -> list[CallLine]:
-        return await asyncio.to_thread(read, opened)
-
-    lines = with_store(store, look)
+    lines = read_store(store, lambda connection: read_call_lines(connection, period=Period(), grain="period"))
     names = [model, *(served for served, priced in prices.aliases.items() if priced == model)]
     found = next((usage for name in names if (usage := mean_usage(lines, name))), None)
     if found is None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.errors import InputError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from orchestrator.store.engine import Store
 
 T = TypeVar("T")
@@ -31,3 +33,13 @@ def with_store(url: str, act: Callable[[Store], Awaitable[T]]) -> T:
             await store.aclose()
 
     return asyncio.run(work())
+
+
+def read_store(url: str, look: Callable[[Connection], T]) -> T:
+    """What `look` reads in the store at `url`, in a thread of its own."""
+
+    def read(store: Store) -> T:
+        with store.read() as connection:
+            return look(connection)
+
+    return with_store(url, lambda store: asyncio.to_thread(read, store))

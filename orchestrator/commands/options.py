@@ -27,41 +27,41 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 
 
-class MoneyType(click.ParamType[Any]):
-    """`20USD` or `20 USD`: an exact amount."""
+class Parsed(click.ParamType[Any]):
+    """A value read by `parse`, which raises ValueError with what is wrong with it."""
 
-    name = "money"
+    def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
+        self.name, self._parse = name, parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Money:
-        from orchestrator.config.quantities import parse_money
-
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return parse_money(value)
+            return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-class BetweenZeroAndOne(click.ParamType[Any]):
-    """A probability that is neither 0 nor 1."""
+def _money(value: Any) -> Money:
+    from orchestrator.config.quantities import parse_money
 
-    name = "share"
+    return parse_money(value)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if not 0.0 < number < 1.0:
-            percent = _percent(value)
-            hint = f": write {percent:g}" if percent is not None else ""
-            self.fail(f"{value!r} is not a number between 0 and 1{hint}", param, ctx)
+
+def _between_zero_and_one(value: Any) -> float:
+    """Raises ValueError that says what a percentage (`3%`, or 3) is as a share."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if 0.0 < number < 1.0:
         return number
-
-
-def _percent(value: Any) -> float | None:
-    """What a percentage is as a share: `3%`, or 3."""
     try:
         share = float(str(value).strip().rstrip("%")) / 100.0
     except ValueError:
-        return None
-    return share if 0.0 < share < 1.0 else None
+        share = 0.0
+    raise ValueError(f"{value!r} is not a number between 0 and 1" + (f": write {share:g}" if 0.0 < share < 1.0 else ""))
+
+
+MONEY = Parsed("money", _money)
+"""`20USD` or `20 USD`: an exact amount."""
+SHARE = Parsed("share", _between_zero_and_one)
+"""A probability that is neither 0 nor 1."""

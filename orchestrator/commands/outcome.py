@@ -96,10 +96,10 @@ def outcome(
 
 async def _take(store: Store, rows: Sequence[FeedbackRow], file: Path | None) -> Recorded:
     """Look up every row's run before the first is written."""
-    from orchestrator.commands.bars import shown_bars
+    from orchestrator.progress import bar
     from orchestrator.store.learned import MOST, FeedbackEntry, FeedbackTaken, late
 
-    with shown_bars("looking up runs", -(-len(rows) // AT_ONCE)) as step:
+    with bar("looking up runs", -(-len(rows) // AT_ONCE)) as step:
         run_ids = await _runs(store, rows)
         ended: dict[str, Ended] = {}
         for start in range(0, len(rows), AT_ONCE):
@@ -114,7 +114,7 @@ async def _take(store: Store, rows: Sequence[FeedbackRow], file: Path | None) ->
     if file is None:
         return await _take_one(store, entries[0], count)
     taken = FeedbackTaken()
-    with shown_bars("recording", -(-len(entries) // MOST)) as step:
+    with bar("recording", -(-len(entries) // MOST)) as step:
         for start in range(0, len(entries), MOST):
             taken += await store.record_feedbacks(entries[start : start + MOST])
             step()

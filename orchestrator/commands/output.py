@@ -52,6 +52,20 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, tit
     console.print(table, soft_wrap=width is not None)
 
 
+def put(content: str | bytes, output: Path | None) -> None:
+    """To the file `output`, which is told on stderr; to stdout where there is none."""
+    if output is None:
+        click.echo(content, nl=False)
+        return
+    output.write_bytes(content if isinstance(content, bytes) else content.encode())
+    note(f"written to {output}")
+
+
+def ask(question: str) -> bool:
+    """On stderr; without a terminal the answer is no."""
+    return sys.stdin.isatty() and click.confirm(question, err=True)
+
+
 def note(words: str) -> None:
     """A line for the person at the terminal, on stderr."""
     click.echo(words, err=True)

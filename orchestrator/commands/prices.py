@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import any_path, existing_file, json_option, pipeline_argument
+from orchestrator.commands.options import Parsed, any_path, existing_file, json_option, pipeline_argument
 from orchestrator.records import TOKEN_CLASSES
 
 if TYPE_CHECKING:
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
     from orchestrator.config.prices import PriceEntry
 
 
-class Figure(click.ParamType[Any]):
-    """A price of a million tokens: an exact, non-negative decimal."""
+def _figure(value: Any) -> Decimal:
+    try:
+        figure = Decimal(str(value))
+    except InvalidOperation:
+        figure = Decimal(-1)
+    if not figure.is_finite() or figure < 0:
+        raise ValueError(f"{value!r} is not a price")
+    return figure
 
-    name = "price"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            figure = Decimal(str(value))
-        except InvalidOperation:
-            figure = Decimal(-1)
-        if not figure.is_finite() or figure < 0:
-            self.fail(f"{value!r} is not a price", param, ctx)
-        return figure
+FIGURE = Parsed("price", _figure)
+"""A price of a million tokens: an exact, non-negative decimal."""
 
 
 @click.group(short_help="The price book: show, pin, check.")
@@ -98,21 +97,20 @@ def _figures(of: TokenPrices) -> str:
 @prices.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--book", type=any_path, default=Path("prices.yaml"), show_default=True, help="The file to write to.")
-@click.option("--input", "input_", type=Figure(), help="Price of a million input tokens, instead of LiteLLM's.")
-@click.option("--output", type=Figure(), help="Price of a million output tokens, instead of LiteLLM's.")
-@click.option("--cache-read", type=Figure(), help="Price of a million tokens read from the provider's cache.")
-@click.option("--cache-write", type=Figure(), help="Price of a million tokens written to it.")
-@click.option("--cache-write-1h", type=Figure(), help="The same, of tokens that are to stay for an hour.")
-@click.option("--reasoning", type=Figure(), help="Price of a million reasoning tokens, where it is not the output's.")
+@click.option("--input", type=FIGURE, help="Price of a million input tokens, instead of LiteLLM's.")
+@click.option("--output", type=FIGURE, help="Price of a million output tokens, instead of LiteLLM's.")
+@click.option("--cache-read", type=FIGURE, help="Price of a million tokens read from the provider's cache.")
+@click.option("--cache-write", type=FIGURE, help="Price of a million tokens written to it.")
+@click.option("--cache-write-1h", type=FIGURE, help="The same, of tokens that are to stay for an hour.")
+@click.option("--reasoning", type=FIGURE, help="Price of a million reasoning tokens, where it is not the output's.")
 @click.option("--currency", default="USD", show_default=True)
 @click.option("--valid-from", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]), help="The first day, or the "
               "first moment (2026-11-01T12:00:00Z), of this price, UTC; today.")
 @click.option("--alias", "aliases", multiple=True, metavar="NAME", help="A name the provider also answers with.")
 @click.option("--source", default="", help="Where figures given by hand are from, a page's address for instance.")
 def pin(
-    models: tuple[str, ...], book: Path, input_: Decimal | None, output: Decimal | None, cache_read: Decimal | None,
-    cache_write: Decimal | None, cache_write_1h: Decimal | None, reasoning: Decimal | None, currency: str,
-    valid_from: datetime | None, aliases: tuple[str, ...], source: str,
+    models: tuple[str, ...], book: Path, currency: str, valid_from: datetime | None, aliases: tuple[str, ...],
+    source: str, **by_hand: Decimal | None,
 ) -> None:
     """Write prices into the book: from the table that ships with LiteLLM, or figures given by hand.
 
@@ -129,10 +127,6 @@ def pin(
     from orchestrator.price_book import pin_price
     from orchestrator.shipped_prices import Pinned, shipped_price
 
-    by_hand = {
-        "input": input_, "output": output, "cache_read": cache_read, "cache_write": cache_write,
-        "cache_write_1h": cache_write_1h, "reasoning": reasoning,
-    }
     given = {name: figure for name, figure in by_hand.items() if figure is not None}
     if given and not {"input", "output"} <= given.keys():
         raise click.UsageError("figures by hand need --input and --output")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import (
-    BetweenZeroAndOne,
-    MoneyType,
-    existing_file,
-    json_option,
-    pipeline_argument,
-    store_option,
-)
+from orchestrator.commands.options import MONEY, SHARE, existing_file, json_option, pipeline_argument, store_option
 
 if TYPE_CHECKING:
     from orchestrator.quality.calibration.evidence import Source
@@ -27,11 +19,11 @@ if TYPE_CHECKING:
 @click.option("--labels", type=existing_file,
               help="Tasks with `expected`, a line of JSON each; a line with `id` alone is looked up in the store.")
 @click.option("--ledger", is_flag=True, help="What spot checks, escalations, shadow runs and labels have told.")
-@click.option("--spend", type=MoneyType(), help="Have a random sample validated, for this sum at most, like 5.00USD.")
+@click.option("--spend", type=MONEY, help="Have a random sample validated, for this sum at most, like 5.00USD.")
 @click.option("--tasks", type=existing_file, help="With --spend: the tasks to draw from; else those the store keeps.")
-@click.option("--max-regret", type=BetweenZeroAndOne(), required=True, metavar="SHARE",
+@click.option("--max-regret", type=SHARE, required=True, metavar="SHARE",
               help="Of all tasks, the share of accepted wrong drafts that the validator would have put right.")
-@click.option("--confidence", type=BetweenZeroAndOne(), default=0.9, show_default=True, metavar="SHARE",
+@click.option("--confidence", type=SHARE, default=0.9, show_default=True, metavar="SHARE",
               help="How sure to be of that.")
 @click.option("--loss", type=click.Choice(["regret", "selective"]), default="regret", show_default=True,
               help="Bound the regret of all tasks, or the share of wrong ones among accepted drafts.")
@@ -49,10 +41,8 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def calibrate(
-    pipeline: Path, labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, max_regret: float,
-    confidence: float, loss: Literal["regret", "selective"], gate: bool, step: str | None, validate: bool,
-    fit_share: float, traffic: bool, attempt: int | None, seed: int, concurrency: int, yes: bool, store: str,
-    as_json: bool,
+    pipeline: Path, labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, validate: bool,
+    yes: bool, as_json: bool, **settings: Any,
 ) -> None:
     """Find the lowest threshold that is certified to keep regret within bounds, and write its certificate.
 
@@ -69,16 +59,12 @@ def calibrate(
     """
     import asyncio
 
-    from orchestrator.commands.bars import shown_bars
     from orchestrator.commands.output import print_json
+    from orchestrator.progress import bar
     from orchestrator.quality.calibration.calibrate import calibrate as calibrated
 
     source = _source(labels, ledger, spend, tasks, validate=validate, yes=yes)
-    done = asyncio.run(calibrated(
-        pipeline, source, max_regret=max_regret, confidence=confidence, loss=loss, gate=gate, step=step,
-        fit_share=fit_share, traffic=traffic, attempt=attempt, seed=seed, concurrency=concurrency, store=store,
-        bars=shown_bars,
-    ))
+    done = asyncio.run(calibrated(pipeline, source, **settings, bars=bar))
     if as_json:
         print_json(done)
     else:
@@ -88,7 +74,7 @@ def calibrate(
 def _source(
     labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, *, validate: bool, yes: bool
 ) -> Source:
-    from orchestrator.commands.output import note
+    from orchestrator.commands.output import ask, note
     from orchestrator.quality.calibration.from_ledger import from_ledger
     from orchestrator.quality.calibration.labels import from_labels, read_labels
     from orchestrator.quality.calibration.spending import by_spending
@@ -102,10 +88,5 @@ def _source(
     if labels is not None:
         return from_labels(lambda: read_labels(labels), validate=validate)
     if spend is not None:
-        return by_spending(spend, tasks, tell=note, confirm=(lambda words: True) if yes else _ask)
+        return by_spending(spend, tasks, tell=note, confirm=(lambda words: True) if yes else ask)
     return from_ledger()
-
-
-def _ask(question: str) -> bool:
-    """On stderr; without a terminal the answer is no."""
-    return sys.stdin.isatty() and click.confirm(question, err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import MoneyType, any_path, existing_file, json_option, store_option
+from orchestrator.commands.options import MONEY, any_path, existing_file, json_option, store_option
 from orchestrator.commands.report_close import close
 from orchestrator.commands.report_invoice import invoice_options
 from orchestrator.commands.report_options import check_pipeline, check_together, given, kind_of
@@ -42,7 +42,7 @@ FORMATS = ("table", "json", "csv", "xlsx", "html", "focus")
 @click.option("--prices", type=existing_file, metavar="BOOK.yaml",
               help="The price book that names accounts (focus, --invoice) and rates (--currency).")
 @click.option("--currency", metavar="CODE", help="Also say the totals in this currency, at the rates of --prices.")
-@click.option("--error-price", type=MoneyType(), metavar="2USD", help="What each wrong answer that was served costs.")
+@click.option("--error-price", type=MONEY, metavar="2USD", help="What each wrong answer that was served costs.")
 @click.option("--reprice", type=existing_file, metavar="BOOK.yaml",
               help="What this price book would have said, beside what the ledger says.")
 @invoice_options
@@ -69,6 +69,10 @@ def report(
       orchestrator report --from 2026-11-01 --to 2026-11-08 --by pipeline,cost_center --format csv -o week.csv
       orchestrator report --month 2026-11 --invoice openai-usage.csv
     """
+    from orchestrator.commands.output import note, put
+    from orchestrator.finance.closing.reported import notes
+    from orchestrator.finance.export.focus import left_out
+    from orchestrator.finance.export.formats import written
     from orchestrator.finance.period import parse_period
     from orchestrator.finance.records import ReportQuery
 
@@ -90,17 +94,18 @@ def report(
     if reprice is not None:
         from orchestrator.commands.report_reprice import repriced_text
 
-        _put(repriced_text(store, reprice, period, pipeline, as_json=kind == "json").encode(), output)
+        put(repriced_text(store, reprice, period, pipeline, as_json=kind == "json"), output)
         return
     by_columns = tuple(name for part in by.split(",") if (name := part.strip()))
     query = ReportQuery(pipeline=pipeline, by=by_columns, period=period, error_price=error_price)
     made, breakdown = _reported(store, query, prices)
     end = _converted(breakdown, currency, prices) if currency is not None and prices is not None else ""
-    _put(_file(made, breakdown, kind, _width(context, output), focus_version) + end.encode(), output)
-    if kind in ("csv", "focus"):  # which hold rows alone
-        _say_period(breakdown)
-    if kind == "focus":
-        _say_left_out(breakdown)
+    file = written(made, breakdown, kind, width=_width(context, output), focus=focus_version)
+    put(file + end.encode(), output)
+    for words in notes(breakdown) if kind in ("csv", "focus") else ():  # which hold rows alone
+        note(f"note: {words}")
+    for words in left_out(breakdown) if kind == "focus" else ():
+        note(f"note: {words}")
 
 
 report.add_command(close)
@@ -123,42 +128,14 @@ def _reported(store: str, query: ReportQuery, prices: Path | None) -> tuple[Repo
     return made, breakdown if book is None else with_accounts(breakdown, book)
 
 
-def _file(made: Report, breakdown: Breakdown, kind: FileFormat, width: int, focus_version: FocusVersion) -> bytes:
-    from orchestrator.finance.export.formats import written
-
-    return written(made, breakdown, kind, width=width, focus=focus_version)
-
-
-def _put(content: bytes, output: Path | None) -> None:
-    if output is None:
-        click.echo(content.decode(), nl=False)
-    else:
-        output.write_bytes(content)
-        click.echo(f"written to {output}", err=True)
-
-
 def _converted(breakdown: Breakdown, currency: str, prices: Path) -> str:
     from orchestrator.finance.breakdown import incomplete
     from orchestrator.finance.charged import converted
-    from orchestrator.finance.words import at_least
+    from orchestrator.finance.phrases import at_least
     from orchestrator.price_book import load_book
 
     total = converted(breakdown, currency.upper(), load_book(prices).rates)
     return f"\nTotal in {total.currency}, each day at its rate: {at_least(incomplete(breakdown.charges), str(total))}\n"
-
-
-def _say_left_out(breakdown: Breakdown) -> None:
-    from orchestrator.finance.export.focus import left_out
-
-    for words in left_out(breakdown):
-        click.echo(f"note: {words}", err=True)
-
-
-def _say_period(breakdown: Breakdown) -> None:
-    from orchestrator.finance.closing.reported import notes
-
-    for words in notes(breakdown):
-        click.echo(f"note: {words}", err=True)
 
 
 def _refuse_stray_options(context: click.Context) -> None:
@@ -174,6 +151,3 @@ def _width(context: click.Context, output: Path | None) -> int:
     if output is not None or not sys.stdout.isatty():
         return TABLE_WIDTH
     return context.terminal_width or shutil.get_terminal_size().columns
-
-
-__all__ = ["report"]

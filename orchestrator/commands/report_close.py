@@ -11,7 +11,6 @@ from orchestrator.commands.options import any_path, json_option, store_option
 
 if TYPE_CHECKING:
     from orchestrator.store.closes import ClosedMonth
-    from orchestrator.store.engine import Store
 
 
 @click.command("close", short_help="Freeze the figures of a month that is over.")
@@ -39,22 +38,23 @@ def close(
       orchestrator report close 2026-11 --out closes/
       orchestrator report close --list
     """
-    from orchestrator.commands.opened import with_store
+    from orchestrator.commands.opened import read_store, with_store
     from orchestrator.commands.output import print_json
     from orchestrator.finance.closing.close import close_month
     from orchestrator.finance.closing.document import as_file
+    from orchestrator.store.closes import listed as listed_months
 
     if listed == (month is not None):
         raise click.UsageError("give a MONTH like 2026-11, or --list")
     if month is None:
-        _show(with_store(store, _listed), as_json)
+        _show(read_store(store, listed_months), as_json)
         return
     wanted, path = month, out / f"close-{month}.json"
     if path.exists():
         raise click.UsageError(f"{str(path)!r} exists already: a close file is never written over; name another --out")
     out.mkdir(parents=True, exist_ok=True)
     if again:
-        closed = _of(with_store(store, _listed), month)
+        closed = _of(read_store(store, listed_months), month)
     else:
         closed = with_store(store, lambda opened: close_month(opened, wanted, tz=tz, anyway=yes))
     path.write_text(as_file(closed), encoding="utf-8")
@@ -62,18 +62,6 @@ def close(
         print_json({**_row(closed), "file": path})
     else:
         click.echo(f"closed {month} ({closed.tz}): {path}\nsha256 {closed.digest}")
-
-
-async def _listed(opened: Store) -> list[ClosedMonth]:
-    import asyncio
-
-    from orchestrator.store.closes import listed
-
-    def read() -> list[ClosedMonth]:
-        with opened.read() as connection:
-            return listed(connection)
-
-    return await asyncio.to_thread(read)
 
 
 def _of(months: list[ClosedMonth], month: str) -> ClosedMonth:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from orchestrator.finance.export.formats import FileFormat
-    from orchestrator.store.engine import Store
 
 BELONGS = {"columns": "--invoice", "tolerance": "--invoice", "accounts": "--invoice", "focus_version": "--format focus"}
 """Options that say something of another one, which must be there."""
@@ -69,15 +67,12 @@ def check_pipeline(store: str, name: str) -> None:
     """Raises InputError where the ledger has runs, and none of such a pipeline."""
     from sqlalchemy import select
 
-    from orchestrator.commands.opened import with_store
+    from orchestrator.commands.opened import read_store
     from orchestrator.errors import InputError
     from orchestrator.finance.configured import config
 
-    def read(opened: Store) -> list[str]:
-        with opened.read() as connection:
-            return sorted(connection.execute(select(config.c.pipeline).distinct()).scalars())
-
-    known = with_store(store, lambda opened: asyncio.to_thread(read, opened))
+    named = select(config.c.pipeline).distinct()
+    known = sorted(read_store(store, lambda connection: connection.execute(named).scalars().all()))
     if known and name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
@@ -87,6 +82,3 @@ def check_pipeline(store: str, name: str) -> None:
 
 def _option(name: str) -> str:
     return NAMES.get(name, f"--{name.replace('_', '-')}")
-
-
-__all__ = ["check_pipeline", "check_together", "given", "kind_of"]

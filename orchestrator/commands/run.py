@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import (
-    MoneyType,
-    any_path,
-    existing_file,
-    json_option,
-    pipeline_argument,
-    store_option,
-)
+from orchestrator.commands.options import MONEY, any_path, existing_file, json_option, pipeline_argument, store_option
 
 if TYPE_CHECKING:
     from orchestrator.batch import RunSummary
     from orchestrator.check import CheckReport
-    from orchestrator.records import Mode, Money
 
 MODES = ("cascade", "shadow", "draft_only", "validate_only")
 
@@ -34,17 +25,13 @@ MODES = ("cascade", "shadow", "draft_only", "validate_only")
 @click.option("--limit", type=click.IntRange(min=0), help="Take the first N tasks only.")
 @click.option("--handed-off", type=any_path, help="Also write tasks given to a person to this file.")
 @click.option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed tasks.")
-@click.option("--max-cost", type=MoneyType(), help="Stop once this much is spent in this run, like 20USD.")
+@click.option("--max-cost", type=MONEY, help="Stop once this much is spent in this run, like 20USD.")
 @click.option("--mode", type=click.Choice(MODES), help="Override the pipeline's mode.")
 @click.option("--strict-prices", is_flag=True, help="Refuse to start where a model has no price.")
 @click.option("--resume-with-changes", is_flag=True, help="Go on although the configuration changed since.")
 @click.option("--yes", is_flag=True, help="Do not ask when the worst case exceeds the budget.")
 @json_option
-def run(
-    pipeline: Path, tasks: Path, out: Path | None, store: str, concurrency: int, limit: int | None,
-    handed_off: Path | None, max_failures: int | None, max_cost: Money | None, mode: Mode | None, strict_prices: bool,
-    resume_with_changes: bool, yes: bool, as_json: bool,
-) -> int:
+def run(as_json: bool, **given: Any) -> int:
     """Run a file of tasks (.jsonl or .csv) through a pipeline.
 
     Says first what it can cost at most. Interrupted or killed, the same command goes on where it stopped; an answer
@@ -55,14 +42,10 @@ def run(
       orchestrator run pipelines/order_lines/pipeline.yaml orders.jsonl --out done.jsonl --max-cost 20USD
     """
     from orchestrator.batch import RunOptions, run_file
+    from orchestrator.commands.output import ask
     from orchestrator.progress import Progress
 
-    options = RunOptions(
-        pipeline=pipeline, tasks=tasks, out=out, store=store, concurrency=concurrency, limit=limit,
-        handed_off=handed_off, max_failures=max_failures, max_cost=max_cost, strict_prices=strict_prices,
-        resume_with_changes=resume_with_changes, yes=yes, mode=mode, confirm=_ask, progress=Progress(),
-    )
-    summary = run_file(options)
+    summary = run_file(RunOptions(**given, confirm=ask, progress=Progress()))
     _print_summary(summary, as_json=as_json)
     return summary.exit_code
 
@@ -91,11 +74,6 @@ def check(pipeline: Path, live: bool, residency: bool, store: str, as_json: bool
     report = check_pipeline(pipeline, live=live, residency=residency, store=store)
     _print_check(report, as_json=as_json)
     return report.exit_code
-
-
-def _ask(question: str) -> bool:
-    """Ask on stderr; without a terminal the answer is no."""
-    return sys.stdin.isatty() and click.confirm(question, err=True)
 
 
 def _print_summary(summary: RunSummary, *, as_json: bool) -> None:

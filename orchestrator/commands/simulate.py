@@ -115,22 +115,15 @@ def _print(found: Simulation) -> None:
 
 def _cells(one: PolicyFigures, currency: str) -> tuple[str, ...]:
     return (
-        f"{one.accepted:.1%}", f"{one.escalated:.1%}", f"{one.handed_off:.1%}", _share(one.quality),
-        _money(one.cost, currency), _ratio(one.ratio),
+        f"{one.accepted:.1%}", f"{one.escalated:.1%}", f"{one.handed_off:.1%}",
+        _with_interval(one.quality, lambda value: f"{value:.1%}"), _money(one.cost, currency),
+        _with_interval(one.ratio, lambda value: f"{value:.3g}"),
     )
-
-
-def _share(figure: Figure) -> str:
-    return _with_interval(figure, lambda value: f"{value:.1%}")
 
 
 def _money(figure: Figure, currency: str) -> str:
     shown = _with_interval(figure, lambda value: f"{value * 1000:.4g}")
     return shown if figure.value is None else f"{shown} {currency}"
-
-
-def _ratio(figure: Figure) -> str:
-    return _with_interval(figure, lambda value: f"{value:.3g}")
 
 
 def _with_interval(figure: Figure, shown: Callable[[float], str]) -> str:

@@ -45,12 +45,12 @@ def verify(month: str | None, tz: str, close: Path | None, store: str, as_json: 
     file = read_file(close) if close is not None else None
 
     async def look(opened: Store) -> Verified:
-        from orchestrator.commands.bars import shown_bars
         from orchestrator.finance.verify.ledger import count_rows
         from orchestrator.finance.verify.ledger import verify as verified
+        from orchestrator.progress import bar
 
         total = await asyncio.to_thread(count_rows, opened)
-        with shown_bars("verifying", total // EVERY) as moved:
+        with bar("verifying", total // EVERY) as moved:
             seen = 0
 
             def advance() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from orchestrator.config.loader import LoadedPipeline, model_target
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.config.plugins import load_callable
 from orchestrator.errors import ConfigError, ResidencyError
@@ -20,47 +18,51 @@ def client_for(
 
     Raises ResidencyError where a model declared local has an address that is not; ConfigError for what can't be built.
     """
-    client: ModelClient = _KINDS[config.kind](name, config, target, local_networks, allow_imports)
+    match config.kind:
+        case "embedded":
+            from orchestrator.models.embedded import EmbeddedModel
+
+            client: ModelClient = EmbeddedModel(target, config=config)
+        case "vllm" | "openai":
+            from orchestrator.models.served import ServedModel
+
+            client = ServedModel(target, config=config, local_networks=local_networks)
+        case "litellm":
+            from orchestrator.models.frontier import FrontierModel
+
+            _refuse_local(name, config)
+            client = FrontierModel(target, config=config)
+        case _:
+            client = _imported(name, config, target, allow_imports)
     if config.location == "local":
         _check_local(name, client, local_networks)
     return client
 
 
-def _embedded(name: str, config: ModelConfig, target: str, networks: tuple[str, ...], allow: tuple[str, ...]) -> Any:
-    from orchestrator.models.embedded import EmbeddedModel
-
-    return EmbeddedModel(target, config=config)
-
-
-def _served(name: str, config: ModelConfig, target: str, networks: tuple[str, ...], allow: tuple[str, ...]) -> Any:
-    from orchestrator.models.served import ServedModel
-
-    return ServedModel(target, config=config, local_networks=networks)
+def client_of(loaded: LoadedPipeline, name: str) -> ModelClient:
+    """The client of one model of a loaded pipeline. Raises as `client_for`."""
+    config = loaded.config
+    return client_for(
+        name, config.models[name], target=model_target(loaded, name), local_networks=config.local_networks,
+        allow_imports=config.allow_imports,
+    )
 
 
-def _frontier(name: str, config: ModelConfig, target: str, networks: tuple[str, ...], allow: tuple[str, ...]) -> Any:
+def _refuse_local(name: str, config: ModelConfig) -> None:
     if config.location == "local":
         raise ResidencyError(
             f"model {name!r} is `location: local` and uses LiteLLM, which opens connections of its own",
             hint="a local server (vLLM, Ollama, llama.cpp) is `use: vllm:NAME` or `use: openai:NAME` with `endpoints:`",
         )
-    from orchestrator.models.frontier import FrontierModel
-
-    return FrontierModel(target, config=config)
 
 
-def _python(name: str, config: ModelConfig, target: str, networks: tuple[str, ...], allow: tuple[str, ...]) -> Any:
+def _imported(name: str, config: ModelConfig, target: str, allow: tuple[str, ...]) -> ModelClient:
     """`module:callable`, called with the ModelConfig; only where `allow_imports` lists its module."""
     client = load_callable(target, allow)(config)
     if not isinstance(client, ModelClient):
         given = type(client).__name__
         raise ConfigError(f"model {name!r}: {target!r} gave {given!r}, which is no ModelClient", key="use")
     return client
-
-
-_KINDS: dict[str, Callable[..., Any]] = {
-    "embedded": _embedded, "vllm": _served, "openai": _served, "litellm": _frontier, "python": _python,
-}
 
 
 def _check_local(name: str, client: ModelClient, networks: tuple[str, ...]) -> None:

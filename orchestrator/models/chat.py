@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.errors import BadAnswer
-from orchestrator.models.logprobs import answer_tokens, summarise
+import orjson
+
+from orchestrator.errors import BadAnswer, RequestRefused
+from orchestrator.models.logprobs import summaries
 from orchestrator.models.usage import estimate, normalise, service_tier
 from orchestrator.records import Answer, Json, Request, ServiceTier, TokenLogprobs, Usage
 
@@ -53,6 +55,14 @@ def merge(found: dict[str, Any], extra: Mapping[str, Json]) -> dict[str, Any]:
         old = found.get(key)
         found[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
     return {key: value for key, value in found.items() if value is not None}
+
+
+def encoded(value: Any, model: str) -> bytes:
+    """`value` as JSON. Raises RequestRefused where it is none: half a surrogate pair, or an object."""
+    try:
+        return orjson.dumps(value, default=dict)  # a read-only mapping is no dict
+    except TypeError as error:
+        raise RequestRefused(f"the request to {model!r} is no JSON: {error}", sent=False) from error
 
 
 def read(
@@ -127,15 +137,7 @@ def measured(text: str, entries: Json) -> tuple[TokenLogprobs | None, TokenLogpr
         seconds = [_runner_up(entry, p) for entry, p in zip(entries, probs, strict=True)]
     except (KeyError, TypeError, ValueError):
         return None, None
-    whole, values = answer_tokens(text, tokens)
-    summary = _part(whole, tokens, probs, seconds)
-    return summary, _part(values, tokens, probs, seconds) if values else summary
-
-
-def _part(
-    at: Sequence[int], tokens: Sequence[bytes], probs: Sequence[float], seconds: Sequence[float | None]
-) -> TokenLogprobs:
-    return summarise([tokens[i] for i in at], [probs[i] for i in at], [seconds[i] for i in at])
+    return summaries(text, tokens, probs, seconds)
 
 
 def _bytes(entry: Mapping[str, Json]) -> bytes:

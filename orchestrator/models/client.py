@@ -28,7 +28,6 @@ class ModelClient(Protocol):
     """
 
     name: str
-    revision: str | None
     location: Location
     addresses: tuple[str, ...]
 
@@ -37,6 +36,11 @@ class ModelClient(Protocol):
 
         Raises a `ModelError` of the class that says what went wrong; cancellation closes the connection.
         """
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Which weights answer, where that is known: another revision, another cache key."""
         ...
 
     @property

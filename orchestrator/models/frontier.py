@@ -17,10 +17,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import orjson
-
 from orchestrator.config.pipeline import ModelConfig
-from orchestrator.errors import ConfigError, RequestRefused
+from orchestrator.errors import ConfigError
 from orchestrator.models import chat, faults
 from orchestrator.models.client import Probe
 from orchestrator.records import Answer, Location, Request
@@ -71,7 +69,7 @@ class FrontierModel:
         """One request, one answer; see ModelClient. Raises the same ModelErrors as ServedModel.complete."""
         started = time.perf_counter()
         arguments = self.arguments(request, call_id=call_id, endpoint=endpoint, timeout_s=timeout_s)
-        size = self._size(arguments)
+        size = len(chat.encoded([arguments["messages"], arguments.get("response_format")], self.name))
         reply, headers = await self._send(arguments, endpoint, timeout_s)
         if isinstance(found := headers.get("llm_provider-request-id"), str):
             reply["id"] = found  # Anthropic's: LiteLLM puts an id of its own in the reply
@@ -112,13 +110,6 @@ class FrontierModel:
             return response.model_dump(), hidden.get("additional_headers") or {}
         except Exception as error:  # LiteLLM's errors share no base: faults tells them apart
             raise faults.from_sdk(error, endpoint, secrets=self._secrets, outer=outer) from error
-
-    def _size(self, arguments: dict[str, Any]) -> int:
-        """Bytes of what is billed as input, for the estimate where usage is missing."""
-        try:
-            return len(orjson.dumps([arguments["messages"], arguments.get("response_format")], default=dict))
-        except TypeError as error:  # half a surrogate pair, or a value that is no JSON
-            raise RequestRefused(f"the request to {self.name!r} is no JSON: {error}", sent=False) from error
 
     async def probe(self) -> tuple[Probe, ...]:
         """Nothing is asked: providers have no common way to answer without spending."""

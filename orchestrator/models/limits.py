@@ -12,15 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_after_delay,
-    stop_before_delay,
-)
-from tenacity.wait import wait_base
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
 from orchestrator.errors import CircuitOpen, ModelError, Outage, RateLimited
 
@@ -238,12 +230,8 @@ def retry_wait(error: BaseException | None, attempt: int, *, draw: Callable[[], 
     return jittered if asked is None else asked + draw() * RETRY_BASE_S
 
 
-class wait_by_error(wait_base):  # in lower case, as tenacity's own strategies are
-    """retry_wait as a tenacity strategy."""
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        return retry_wait(error, retry_state.attempt_number)
+def _wait(state: RetryCallState) -> float:
+    return retry_wait(state.outcome.exception() if state.outcome else None, state.attempt_number)
 
 
 def retrying(*, retries: int, deadline_s: float, sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
@@ -252,6 +240,6 @@ def retrying(*, retries: int, deadline_s: float, sleep: Sleep = asyncio.sleep) -
     One object serves many calls at once, in one event loop: what tenacity keeps on it is used only between two awaits.
     """
     return AsyncRetrying(
-        stop=stop_after_attempt(retries + 1) | stop_after_delay(deadline_s) | stop_before_delay(deadline_s),
-        wait=wait_by_error(), retry=retry_if_exception(should_retry), sleep=sleep, reraise=True,
+        stop=stop_after_attempt(retries + 1) | stop_before_delay(deadline_s), wait=_wait,
+        retry=retry_if_exception(should_retry), sleep=sleep, reraise=True,
     )

@@ -44,6 +44,19 @@ def summarise(
     )
 
 
+def summaries(
+    text: str, tokens: Sequence[str | bytes], logprobs: Sequence[float], top2: Sequence[float | None] | None = None
+) -> tuple[TokenLogprobs, TokenLogprobs]:
+    """`summarise` over the tokens of the answer, and over those of its values (over all, where it holds none)."""
+
+    def over(at: Sequence[int]) -> TokenLogprobs:
+        return summarise([tokens[i] for i in at], [logprobs[i] for i in at], top2 and [top2[i] for i in at])
+
+    whole, values = answer_tokens(text, tokens)
+    summary = over(whole)
+    return summary, over(values) if values else summary
+
+
 def value_span(text: str, tokens: Sequence[str | bytes]) -> list[int]:
     """Indices of the tokens that overlap a value of the JSON `text`: not keys, braces, quotes or punctuation.
 

@@ -8,11 +8,11 @@ environment, no redirect followed, no resolver of its own.
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from orchestrator.errors import ConfigError, RequestRefused, ResidencyError
+from orchestrator.config import addresses
+from orchestrator.errors import RequestRefused, ResidencyError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,15 +31,11 @@ class LocalOnly:
     """The addresses a local model may connect to: loopback, and `networks` (CIDR). Raises ConfigError on a bad one."""
 
     def __init__(self, networks: tuple[str, ...] = ()) -> None:
-        self._networks = tuple(_network(text) for text in networks)
+        self._networks = addresses.networks(networks)
 
     def allows(self, address: str) -> bool:
-        """Whether a literal IP address is local. A name is none: it is resolved first."""
-        try:
-            found = _plain(ip_address(address.partition("%")[0]))
-        except ValueError:
-            return False
-        return found.is_loopback or any(found in network for network in self._networks)
+        """Whether a literal IP address is local. A name (but localhost) is none: it is resolved first."""
+        return addresses.is_local(address.partition("%")[0], self._networks) is True
 
     def allows_host(self, host: str) -> bool:
         """Whether every address that `host` resolves to now is local; False where it resolves to none."""
@@ -89,17 +85,3 @@ def open_session(*, local: bool, networks: tuple[str, ...] = ()) -> aiohttp.Clie
         socket_factory=LocalOnly(networks).open_socket if local else None,
     )
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=not local)
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text, strict=False)
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} in `local_networks` is not a network: write it like 10.0.0.0/8", key="local_networks"
-        ) from error
-
-
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """An IPv4 address in IPv6 clothes (::ffff:8.8.8.8) is judged as what it reaches."""
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orchestrator.config.addresses import configured_addresses
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.errors import BadAnswer, RequestRefused
 from orchestrator.models import chat, faults
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import aiohttp
     from openai import AsyncOpenAI
 
-DEFAULT_ENDPOINTS = {"vllm": ("http://127.0.0.1:8000/v1",), "openai": ("https://api.openai.com/v1",)}
 _PROBE_TIMEOUT_S = 10.0
 
 
@@ -37,7 +37,7 @@ class ServedModel:
         self.name = target
         self.revision: str | None = config.revision
         self.location: Location = config.location
-        self.addresses = tuple(url.rstrip("/") for url in config.endpoints or DEFAULT_ENDPOINTS[config.kind])
+        self.addresses = tuple(url.rstrip("/") for url in configured_addresses(config))
         self._config = config
         self._networks = local_networks
         self._headers = {"Content-Type": "application/json"}
@@ -60,7 +60,7 @@ class ServedModel:
         """
         started = time.perf_counter()
         body = self.body(request, endpoint)
-        content = self._encode(body)
+        content = chat.encoded(body, self.name)
         if self._config.stream:
             reply = await self._stream(body, len(content), call_id=call_id, endpoint=endpoint, timeout_s=timeout_s)
         else:
@@ -76,12 +76,6 @@ class ServedModel:
         found = chat.body(request, model=self.name, structured=self._config.structured, max_tokens_key=key)
         found.update(thinking(request.thinking or self._config.thinking, self._config.kind))
         return chat.merge(chat.merge(found, self._config.extra_body), request.extra)
-
-    def _encode(self, body: dict[str, Any]) -> bytes:
-        try:
-            return orjson.dumps(body, default=dict)  # a read-only mapping is no dict
-        except TypeError as error:  # half a surrogate pair, or a value that is no JSON
-            raise RequestRefused(f"the request to {self.name!r} is no JSON: {error}", sent=False) from error
 
     async def _post(self, content: bytes, *, call_id: str, endpoint: str, timeout_s: float) -> Any:
         """Send once, follow nothing, retry nothing; the parsed JSON of a 2xx reply."""

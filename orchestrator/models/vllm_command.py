@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.config.addresses import configured_addresses
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.errors import ConfigError
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:8000/v1"
 PYTHON_VARIABLE = "ORCHESTRATOR_VLLM_PYTHON"
 OWN_ENVIRONMENT = Path(".venv-vllm") / "bin" / "python"
 
@@ -68,7 +68,7 @@ def address(config: ModelConfig) -> Address:
     """Raises ConfigError where vLLM is not what serves the model."""
     if config.kind != "vllm":
         raise ConfigError(f"`use: {config.use}` is not served by vLLM", hint="`drafter` commands need `use: vllm:NAME`")
-    return Address(config.endpoints[0] if config.endpoints else DEFAULT_ENDPOINT)
+    return Address(configured_addresses(config)[0])
 
 
 def serving(config: ModelConfig, *, base: Path, python: Path | None = None) -> Serving:
