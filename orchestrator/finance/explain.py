@@ -70,9 +70,10 @@ def _rows(connection: Connection, run_id: str, table: Any, *order: Any) -> list[
 
 
 def _outcome(connection: Connection, row: dict[str, Any], seals: Seals) -> dict[str, Any]:
-    known = evidence()
+    this = outcome.c.run_id == row["run_id"]
+    known = evidence(among=select(outcome.c.run_id).where(this))
     judgement = select(known.success.label("success"), known.source.label("source")).select_from(known.joined)
-    judged = connection.execute(judgement.where(outcome.c.run_id == row["run_id"])).one()
+    judged = connection.execute(judgement.where(this)).one()
     return {
         "status": row["status"], "success": None if judged.success is None else bool(judged.success),
         "success_source": judged.source, "escalated": row["escalated"], "degraded": row["degraded"],

@@ -80,7 +80,7 @@ class Heard:
         elif one.draft_ok is not None:
             self.truths[one.truth or ""] += 1
             self.seen.append(_known(one, self.place))
-        elif _takes_part(one, self.place):
+        elif self.place.asked.traffic and _takes_part(one, self.place):
             self.traffic.append(_unlabelled(one, self.place))
 
     @property

@@ -11,9 +11,6 @@ from orchestrator.quality.what_if.what_if import PolicyFigures, figures, unsuppo
 
 MOST = 200
 """Thresholds at most: with more distinct confidences, as many of them as that, evenly spaced in rank."""
-WORK = 1_000_000
-"""Thresholds times runs. With more runs there are fewer thresholds, down to LEAST."""
-LEAST = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,7 @@ def frontier(kept: Kept, *, surest: int, doubtful: int, confidence: float = 0.95
     """`surest` is the policy whose move is made where confidence passes any threshold, `doubtful` where it passes
     none."""
     levels = kept.confidences()
-    thresholds = _spaced(levels, max(LEAST, min(MOST, WORK // max(1, kept.n))))
+    thresholds = _spaced(levels, MOST)
     points, left_out = [], 0
     for threshold, groups in zip(thresholds, kept.at_thresholds(thresholds, surest, doubtful), strict=True):
         if unsupported(groups):
