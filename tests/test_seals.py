@@ -147,6 +147,17 @@ async def test_a_failed_group_leaves_no_gap(store: Store) -> None:
     assert (await verify(store)).findings.kept == []
 
 
+async def test_a_group_that_fails_once_it_is_sealed_moves_no_head(store: Store) -> None:
+    await store.record_config(config())
+    await store.claim([claim("r1"), claim("r2")])
+    await store.finish([ended("r1")])
+    with pytest.raises(StoreError):  # content is written after the outcome and its seal
+        await store.finish([ended("r2", contents=(("value", object()),))])
+    await store.finish([ended("r2")])
+    assert read(store, select(outcome.c.seal_no).order_by(outcome.c.run_id)) == [(1,), (2,)]
+    assert (await verify(store)).findings.kept == []
+
+
 async def test_a_month_is_closed_and_verified_on_either_database(opened: Opener, clock: Clock) -> None:
     clock.now = at("2026-10-05T12:00")
     store = await opened()

@@ -99,7 +99,7 @@ def status_of(results: Iterable[StepResult]) -> Status:
 
 
 def _success(run: Run, status: Status, last: StepResult | None, rt: Runtime) -> tuple[bool | None, SuccessSource]:
-    """In the order of product.md: require, label, proof, validator; else unknown. Feedback comes later."""
+    """In the order of docs/outcomes.md: require, label, proof, validator; else unknown. Feedback comes later."""
     if status not in SERVED or last is None:
         return False, "status"
     if rt.require is not None:

@@ -26,7 +26,7 @@ _KEEP = upserting(
 )
 _a = _answer.c
 _RECALL = select(
-    _a.memo_key, _a.call_id, _a.run_id, _a.expires_at, _a.cost_nano, _a.currency, _a.answer, _a.signals
+    _a.memo_key, _a.expires_at, _a.call_id, _a.run_id, _a.cost_nano, _a.currency, _a.answer, _a.signals
 ).where(_a.tenant == bindparam("of_tenant"), among(_a.memo_key))
 _SERVED_FROM = (
     select(_run.c.source_run_id).where(among(_run.c.run_id), _run.c.source_run_id.is_not(None))
@@ -69,18 +69,17 @@ def recall(connection: Connection, keys: Sequence[tuple[str, str]], now: float) 
     found: dict[tuple[str, str], StoredAnswer] = {}
     for tenant, wanted in by_tenant.items():
         for some in chunks(wanted):
-            for row in connection.execute(_RECALL, {"of_tenant": tenant, "among": some}):
-                if row.expires_at is None or row.expires_at > now:
-                    found[tenant, row.memo_key] = _stored(row)
+            for memo_key, expires_at, *row in connection.execute(_RECALL, {"of_tenant": tenant, "among": some}).all():
+                if expires_at is None or expires_at > now:
+                    found[tenant, memo_key] = _stored(*row)
     return found
 
 
-def _stored(row: Any) -> StoredAnswer:
-    return StoredAnswer(
-        answer=unpack(row.answer), signals=row.signals,
-        call_id=row.call_id, run_id=row.run_id,
-        cost=None if row.cost_nano is None else Money(nano=row.cost_nano, currency=row.currency),
-    )
+def _stored(
+    call_id: str, run_id: str, cost_nano: int | None, currency: str | None, answer: bytes, signals: bytes | None
+) -> StoredAnswer:
+    cost = None if cost_nano is None or currency is None else Money(nano=cost_nano, currency=currency)
+    return StoredAnswer(answer=unpack(answer), signals=signals, call_id=call_id, run_id=run_id, cost=cost)
 
 
 def evict(transaction: Transaction, run_id: str) -> int:

@@ -16,7 +16,7 @@ from orchestrator.records import TOKEN_CLASSES, Call, Money, Usage
 from orchestrator.store import answers, budgets, lines
 from orchestrator.store.entries import BudgetLine, CallIntent, CallSettlement
 from orchestrator.store.leases import RECOVERED
-from orchestrator.store.settlements import end
+from orchestrator.store.settlements import end, whole
 from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table
 from orchestrator.store.tables import CallRow
 
@@ -26,6 +26,8 @@ _INTENT = inserting(
     "request_key", "owner_id", "state", "started_at", "bound_nano", "bound_currency", "budget_day", "scopes", "account",
 )
 _TO_SETTLE = select(_call).where(among(_call.c.call_id)).order_by(_call.c.call_id).with_for_update()
+_NONE_USED = tuple(None if name in ("input_audio", "cache_write_1h", "output_audio") else 0 for name in TOKEN_CLASSES)
+"""The rare classes are NULL where they are 0, which costs no byte."""
 _OF_RUNS = select(_call).where(among(_call.c.run_id)).order_by(_call.c.started_at, _call.c.call_id)
 
 
@@ -59,26 +61,21 @@ def settle(transaction: Transaction, settlements: Sequence[CallSettlement]) -> l
 
 def _still_open(transaction: Transaction, call_ids: Sequence[str]) -> list[Any]:
     """The calls among `call_ids` that wait for a settlement, locked."""
-    rows = [row for some in chunks(call_ids) for row in transaction.execute(_TO_SETTLE, {"among": some})]
+    rows = [row for some in chunks(call_ids) for row in whole(transaction.rows(_TO_SETTLE, {"among": some}))]
     return [row for row in rows if row.state == "intent" or (row.state == "unsettled" and row.error == RECOVERED)]
 
 
 def _settled_values(s: CallSettlement, row: Any) -> Row:
     """In the order of `seals.SETTLEMENT`."""
-    tokens: tuple[int | None, ...] = (None,) * len(TOKEN_CLASSES)
+    tokens: Sequence[int | None] = lines.NO_TOKENS
     if s.usage is not None:
-        tokens = tuple(_or_null(name, getattr(s.usage, name)) for name in TOKEN_CLASSES)
+        tokens = [n or none for n, none in zip(lines.tokens_of(s.usage), _NONE_USED, strict=True)]
     cost = (s.cost.nano, s.cost.currency) if s.cost is not None else (None, None)
     answered = s.model_answered if s.model_answered != row.model else None
     return (
         s.state, answered, s.response_id, s.finish_reason, *tokens, s.tier, *cost, s.price_version, s.provenance,
         s.latency_ms, s.ended_at,
     )
-
-
-def _or_null(name: str, tokens: int) -> int | None:
-    """The rare classes are NULL where they are 0, which costs no byte."""
-    return tokens or (None if name in ("input_audio", "cache_write_1h", "output_audio") else 0)
 
 
 def _moves(s: CallSettlement, row: Any) -> list[budgets.Move]:

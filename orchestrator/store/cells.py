@@ -8,7 +8,8 @@ it again. A report is the cells and, run by run, the queue. See docs/report_scal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from operator import add, sub
 from typing import Any, NamedTuple
 
 import orjson
@@ -121,17 +122,17 @@ def _add(transaction: Transaction, run_ids: Sequence[str], sign: int) -> None:
     """Add runs to their cells as their rows stand, or take them out."""
     of_runs, of_costs = _statements(transaction.dialect)
     spent: dict[str, list[Any]] = {}
-    for row in transaction.execute(of_costs, _json(run_ids)):
-        spent.setdefault(row.run_id, []).append(row)
+    for run_id, *cost in transaction.rows(of_costs, _json(run_ids)):
+        spent.setdefault(run_id, []).append(cost)
     cells: dict[tuple[int, Key], list[Any]] = {}
     costs: dict[tuple[int, Key, str, int], list[Any]] = {}
-    for row in transaction.execute(of_runs, _json(run_ids)):
-        key = Key(row.config_id, row.tenant, row.tags_json, row.status, row.source, _truth(row.success),
-                  row.propensity, bool(row.unanswered), row.step)
-        hour, f = int(row.ended_at // HOUR_S), row.confidence
-        sums = [1, int(f is not None), f or 0.0, (f or 0.0) ** 2, row.escalated, row.from_cache, row.degraded]
-        _sum(cells, (hour, key), sums, sign)
-        for code, sums in _costs(row, spent.get(row.run_id, ())).items():
+    for row in transaction.rows(of_runs, _json(run_ids)):
+        run_id, ended_at, f, escalated, from_cache, degraded, saved, saved_in, *known = row
+        hour, key = int(ended_at // HOUR_S), _key(*known)
+        confident = f is not None and 0.0 <= f <= 1.0
+        f = f if confident else 0.0
+        _sum(cells, (hour, key), [1, int(confident), f, f**2, escalated, from_cache, degraded], sign)
+        for code, sums in _costs(f, spent.get(run_id, ()), saved, saved_in).items():
             _sum_costs(costs, (hour, key, code, len(str(sums[1]))), sums, sign)
     keys = {key: key_id(key) for _, key in cells}
     transaction.many(_KEY, sorted(((id_, *key) for key, id_ in keys.items()), key=lambda row: row[0]))
@@ -139,23 +140,30 @@ def _add(transaction: Transaction, run_ids: Sequence[str], sign: int) -> None:
     transaction.many(_COSTS, sorted((hour, keys[key], *at, *sums) for (hour, key, *at), sums in costs.items()))
 
 
-def _costs(row: Any, spent: Sequence[Any]) -> dict[str, list[Any]]:
-    """What one run cost in each currency, in the order of the columns of `CostCell`."""
-    f = row.confidence or 0.0
+@lru_cache(maxsize=4096)
+def _key(
+    config_id: str, tenant: str, tags_json: str, status: str, source: str, success: Any, propensity: float | None,
+    unanswered: Any, step: str | None,
+) -> Key:
+    """As both databases say it: a truth is 1 or True."""
+    true = None if success is None else bool(success)
+    return Key(config_id, tenant, tags_json, status, source, true, propensity, bool(unanswered), step)
+
+
+def _costs(f: float, spent: Sequence[Any], saved_nano: int | None, saved_currency: str) -> dict[str, list[Any]]:
+    """What one run of confidence `f` cost in each currency, in the order of the columns of `CostCell`."""
     found: dict[str, list[Any]] = {}
-    for one in spent:
-        cost, real = int(one.cost), float(one.cost)
-        bound = 0 if one.unbounded else int(one.bound)
-        found[one.currency] = [1, cost, real * real, real * real * real, f * real, bound, int(one.unbounded > 0), 0]
-    if row.saved_nano is not None:
-        found.setdefault(row.saved_currency, [1, 0, 0.0, 0.0, 0.0, 0, 0, 0])[-1] = row.saved_nano
+    for currency, nano, bound, unbounded in spent:
+        cost, real = int(nano), float(nano)
+        most = 0 if unbounded else int(bound)
+        found[currency] = [1, cost, real * real, real * real * real, f * real, most, int(unbounded > 0), 0]
+    if saved_nano is not None:
+        found.setdefault(saved_currency, [1, 0, 0.0, 0.0, 0.0, 0, 0, 0])[-1] = saved_nano
     return found
 
 
 def _sum(there: dict[Any, list[Any]], place: Any, more: Sequence[Any], sign: int) -> None:
-    sums = there.setdefault(place, [0] * len(more))
-    for i, value in enumerate(more):
-        sums[i] += sign * value
+    there[place] = list(map(add if sign > 0 else sub, there.get(place) or [0] * len(more), more))
 
 
 def _sum_costs(there: dict[Any, list[Any]], place: Any, more: Sequence[Any], sign: int) -> None:
@@ -166,10 +174,6 @@ def _sum_costs(there: dict[Any, list[Any]], place: Any, more: Sequence[Any], sig
 
 
 _BOUND = 5
-
-
-def _truth(value: Any) -> bool | None:
-    return None if value is None else bool(value)
 
 
 # -- statements, built once: each is given its run ids as one JSON list ------------------------------------------------
@@ -216,11 +220,11 @@ def _statements(dialect: str) -> tuple[Select[Any], Select[Any]]:
     """Of each run what is known of it, and what it cost in each currency."""
     known = evidence(among=_given(dialect))
     of_runs = select(
-        outcome.c.run_id, outcome.c.ended_at, run.c.config_id, run.c.tenant, run.c.tags_json, outcome.c.status,
-        known.source.label("source"), known.success.label("success"), known.propensity.label("propensity"),
-        known.unanswered.label("unanswered"), known.step.label("step"),
-        case((known.confidence.between(0.0, 1.0), known.confidence)).label("confidence"),
+        outcome.c.run_id, outcome.c.ended_at, known.confidence.label("confidence"),
         outcome.c.escalated, outcome.c.from_cache, outcome.c.degraded, outcome.c.saved_nano, outcome.c.saved_currency,
+        run.c.config_id, run.c.tenant, run.c.tags_json, outcome.c.status,  # from here on: what `_key` is made of
+        known.source.label("source"), known.success.label("success"), known.propensity.label("propensity"),
+        case((known.unanswered, 1), else_=0).label("unanswered"), known.step.label("step"),
     ).select_from(known.joined).where(known.wanted)
     return of_runs, costs_by_currency(call.c.run_id.in_(_given(dialect)))
 

@@ -141,6 +141,7 @@ class Store:
         try:
             with connection.begin():
                 self.secret = migrations.secret(connection)
+                self._keyed = hashlib.blake2b(key=self.secret, digest_size=16)
                 first = Transaction(connection=connection, owner_id=self.owner_id, now=now, lease_s=lease_s)
                 open_up(first)
         except BaseException:  # the same
@@ -192,7 +193,9 @@ class Store:
 
     def digest(self, data: bytes) -> str:
         """Keyed digest: equal data gives equal digests in this store, and tells nothing outside of it."""
-        return "b2:" + hashlib.blake2b(data, key=self.secret, digest_size=16).hexdigest()
+        keyed = self._keyed.copy()  # which costs less than another one with the key
+        keyed.update(data)
+        return "b2:" + keyed.hexdigest()
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
@@ -225,12 +228,12 @@ class Store:
     async def settle(self, settlement: CallSettlement, price: PriceRecord | None = None) -> None:
         """Record what came back of a call, and keep its answer. Settling twice changes nothing. `price` is what it
         was priced by: kept once, no later than the call."""
-        writes = []
-        if price is not None and price.version not in self._prices:
-            writes.append(self._writer.submit(runs.record_price, price))
-        await asyncio.gather(*writes, self._writer.submit(calls.settle, settlement))
-        if price is not None:
-            self._prices.add(price.version)
+        if price is None or price.version in self._prices:
+            await self._writer.submit(calls.settle, settlement)
+            return
+        priced = self._writer.submit(runs.record_price, price)
+        await asyncio.gather(priced, self._writer.submit(calls.settle, settlement))
+        self._prices.add(price.version)
 
     async def calls_of(self, run_id: str) -> list[Call]:
         return (await self._read(calls.calls_of, [run_id]))[run_id]

@@ -1,4 +1,4 @@
-"""Whether each run was a success, as SQL: the precedence of product.md, written once, in order.
+"""Whether each run was a success, as SQL: the precedence of docs/outcomes.md, written once, in order.
 
 A run served from the cache follows its source run, at each level after its own evidence.
 """
@@ -98,10 +98,11 @@ def evidence(as_of: float | None = None, among: RunIds | None = None) -> Evidenc
     source = case(*((met, name) for met, name, _ in levels), else_="unknown")
     success = case(*((met, value) for met, _, value in levels), else_=null())
     # what a run would be without its check must not depend on the check: a checked run that another step escalated
-    # stands for none of the unchecked
+    # stands for none of the unchecked. What is found out at once comes first: few runs could have been drawn, and to
+    # find out the source of all others twice more was most of what this query cost
     drawable = and_(
-        source.in_(("spot_check", "unknown")), outcome.c.success_source.in_(("spot_check", "unknown")),
-        outcome.c.from_cache.is_(False), sampled.c.rules == 1,
+        sampled.c.rules == 1, outcome.c.from_cache.is_(False),
+        outcome.c.success_source.in_(("spot_check", "unknown")), source.in_(("spot_check", "unknown")),
     )
     return Evidence(
         joined, source, success, propensity=case((drawable, sampled.c.propensity)),

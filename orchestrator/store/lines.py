@@ -6,13 +6,14 @@ differently than recovery had guessed takes the guess out of its line. See docs/
 
 from __future__ import annotations
 
+import operator
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
 
-from orchestrator.records import TOKEN_CLASSES
+from orchestrator.records import TOKEN_CLASSES, Usage
 from orchestrator.store import cells
 from orchestrator.store.keys import HOUR_S, adding, key_id
 from orchestrator.store.line_tables import LineKey, LineRow
@@ -56,9 +57,12 @@ unsettled calls, `unbounded` of which have none; `unpriced` calls used tokens an
 Place = tuple[int, Key]
 """The UTC hour, counted from the epoch, and the key."""
 Lines = dict[Place, list[int]]
+tokens_of: Callable[[Usage], tuple[int, ...]] = operator.attrgetter(*TOKEN_CLASSES)
+"""In the order of TOKEN_CLASSES."""
 
 NO_TOKENS: tuple[None, ...] = (None,) * len(TOKEN_CLASSES)
 _NO_COSTS = (0,) * len(TOKEN_CLASSES)
+_NOTHING = (0,) * len(AMOUNTS)
 CALLS = select(
     *(call.c[name] for name in (
         "call_id", "run_id", "step", "role", "provider", "endpoint", "model", "model_answered", "account", "tier",
@@ -101,12 +105,21 @@ def count_given_up(transaction: Transaction, rows: Sequence[Any]) -> None:
     write(transaction, lines)
 
 
-def _owners(transaction: Transaction, rows: Sequence[Any]) -> dict[str, Any]:
+class Owner(NamedTuple):
+    """The run of some calls, as `_RUNS` reads it."""
+
+    run_id: str
+    config_id: str
+    tenant: str
+    tags_json: str
+    done: bool
+
+
+def _owners(transaction: Transaction, rows: Sequence[Any]) -> dict[str, Owner]:
     """The runs of some calls, out of their cells where they have ended."""
     run_ids = sorted({row.run_id for row in rows})
-    owners = {
-        owner.run_id: owner for some in chunks(run_ids) for owner in transaction.execute(_RUNS, {"among": some})
-    }
+    found = (row for some in chunks(run_ids) for row in transaction.rows(_RUNS, {"among": some}))
+    owners = {owner.run_id: owner for owner in map(Owner._make, found)}
     cells.take_out(transaction, [run_id for run_id, owner in owners.items() if owner.done], followers=False)
     return owners
 
@@ -128,10 +141,7 @@ def shard_of(transaction: Transaction) -> int:
 
 
 def add(lines: Lines, place: Place, amounts: Sequence[int], sign: int = 1) -> None:
-    sums = lines.setdefault(place, [0] * len(AMOUNTS))
-    for i, amount in enumerate(amounts):
-        if amount:
-            sums[i] += sign * amount
+    lines[place] = list(map(operator.add if sign > 0 else operator.sub, lines.get(place, _NOTHING), amounts))
 
 
 def place_of(row: Any, owner: Any) -> Place:
@@ -158,7 +168,7 @@ def _settled_place(s: CallSettlement, row: Any, owner: Any) -> Place:
 
 
 def _settled_amounts(s: CallSettlement, row: Any) -> list[int]:
-    used = NO_TOKENS if s.usage is None else [getattr(s.usage, name) for name in TOKEN_CLASSES]
+    used = NO_TOKENS if s.usage is None else tokens_of(s.usage)
     return amounts_of(s.state, used, None if s.cost is None else s.cost.nano, row.bound_nano, s.costs)
 
 

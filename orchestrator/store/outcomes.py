@@ -74,10 +74,10 @@ def finish(transaction: Transaction, groups: Sequence[Sequence[OutcomeEntry]]) -
 def _ended(transaction: Transaction, run_ids: Sequence[str]) -> set[str]:
     """Which runs have an outcome; their rows are locked, so that none gets its second meanwhile."""
     return {
-        row.run_id
+        run_id
         for some in chunks(sorted(run_ids))
-        for row in transaction.execute(_DONE_OR_NOT, {"among": some})
-        if row.done
+        for run_id, done in transaction.rows(_DONE_OR_NOT, {"among": some})
+        if done
     }
 
 
@@ -111,7 +111,8 @@ def _write(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
     transaction.many(_DONE, [(True, e.source_run_id, e.run_id) for e in entries])
     answers.keep_own_signals(transaction, [
         (signals, tenant, key, run_id)
-        for e in entries for tenant, key, signals in e.signals for run_id in {e.run_id, e.source_run_id} if run_id
+        for e in entries for tenant, key, signals in e.signals if retention.outlives(e, key)
+        for run_id in {e.run_id, e.source_run_id} if run_id
     ])
     retention.after_finish(transaction, entries)
     cells.queue(transaction, [e.run_id for e in entries])

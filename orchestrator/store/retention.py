@@ -53,6 +53,11 @@ def _is_open(entry: OutcomeEntry) -> bool:
     return entry.handoff is not None or bool(entry.spot_checks)
 
 
+def outlives(entry: OutcomeEntry, memo_key: str) -> bool:
+    """Is the answer at `memo_key` still there once `after_finish` has erased what only the run itself needed."""
+    return _is_open(entry) or not memo_key.startswith(f"{entry.run_id}:")
+
+
 def after_finish(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
     """Erase what only the run itself needed, or set its retention where something open still needs it."""
     settled = [e.run_id for e in entries if not _is_open(e)]

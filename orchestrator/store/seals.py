@@ -14,10 +14,9 @@ transaction as the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from sqlalchemy import Boolean, Connection, Float, bindparam, func, select
@@ -58,16 +57,16 @@ FIELDS: Mapping[Sealed, tuple[str, ...]] = {
 spot check that was drawn. `error`, `reason`, `explanation` may quote what was said, and may be erased: they are out."""
 
 _TABLES: Mapping[Sealed, Any] = {"call": table(CallRow), "outcome": table(OutcomeRow), "feedback": table(Feedback)}
-Casts = tuple[tuple[int, Callable[[Any], Any]], ...]
+Casts = tuple[tuple[int, ...], tuple[int, ...]]
+"""The places of real numbers and of truths."""
 
 
 def _casts(rows: Any, names: Sequence[str]) -> Casts:
     """What a database changes: a time given as an integer comes back as a float, 1 as true, -0.0 (from SQLite) as 0.0.
     """
-    kinds = {name: rows.c[name].type for name in names if name in rows.c}
-    floats = [(i, lambda value: float(value) + 0.0) for i, n in enumerate(names) if isinstance(kinds.get(n), Float)]
-    truths = [(i, bool) for i, name in enumerate(names) if isinstance(kinds.get(name), Boolean)]
-    return (*floats, *truths)
+    kinds = [rows.c[name].type if name in rows.c else None for name in names]
+    floats, truths = (tuple(i for i, k in enumerate(kinds) if isinstance(k, wanted)) for wanted in (Float, Boolean))
+    return floats, truths
 
 
 _CASTS: Mapping[Sealed, Casts] = {name: _casts(rows, FIELDS[name]) for name, rows in _TABLES.items()}
@@ -81,8 +80,7 @@ _ADVANCE = updating(Owner, "sealed", "seal", by=["owner_id"])
 _SUPERSEDED = inserting(Superseded, "sealed_by", "seal_no", "seal", "row_id", "body")
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(NamedTuple):
     """A place in a writer's chain, counted from 1."""
 
     writer: str
@@ -112,13 +110,14 @@ def seal(transaction: Transaction, name: Sealed, rows: Sequence[Sequence[Any]]) 
     if not rows:
         return []
     writer = transaction.owner_id
-    number, at = _head(transaction, writer)
+    number, at = transaction.head or _head(transaction, writer)
     sealed = []
     for values in rows:
         number += 1
         at = link(at, canonical(name, writer, number, values))
         sealed.append(Seal(writer, number, at))
     transaction.many(_ADVANCE, [(number, at, writer)])
+    transaction.head = number, at
     return sealed
 
 
@@ -131,9 +130,13 @@ def _head(transaction: Transaction, writer: str) -> tuple[int, bytes]:
 def _exact(values: Sequence[Any], casts: Casts) -> list[Any]:
     """As the database gives them back."""
     exact = list(values)
-    for place, cast in casts:
-        if exact[place] is not None:
-            exact[place] = cast(exact[place])
+    floats, truths = casts
+    for place in floats:
+        if (number := exact[place]) is not None:
+            exact[place] = float(number) + 0.0
+    for place in truths:
+        if (truth := exact[place]) is not None:
+            exact[place] = bool(truth)
     return exact
 
 

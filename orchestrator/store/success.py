@@ -1,4 +1,4 @@
-"""Whether a run was a success, from all that is known of it: the precedence of product.md for one run.
+"""Whether a run was a success, from all that is known of it: the precedence of docs/outcomes.md for one run.
 
 A requirement that failed decides. Otherwise the first known of: what people said (feedback, a resolved hand-off), a
 status that is no success, a label, a proof, a spot check, the validator. Of the same kind, what was said last counts.

@@ -57,6 +57,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._broken: StoreError | None = None
+        self._head: tuple[int, bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="orchestrator-writer", daemon=True)
 
     def start(self) -> None:
@@ -151,10 +152,14 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
+        head, self._head = self._head, None  # unknown until the commit: then nobody else has moved it
         with self._connection.begin():
-            yield Transaction(
-                connection=self._connection, owner_id=self._owner_id, now=self._clock(), lease_s=self._lease_s
+            transaction = Transaction(
+                connection=self._connection, owner_id=self._owner_id, now=self._clock(), lease_s=self._lease_s,
+                head=head,
             )
+            yield transaction
+        self._head = transaction.head
 
     def _write(self, transaction: Transaction, batch: list[_Operation]) -> list[Any]:
         """Each flow once, with all its payloads, in the order of a run's life."""
