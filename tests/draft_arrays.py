@@ -19,12 +19,14 @@ def table(n: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def data_of(
-    names: list[str], x: np.ndarray, right: np.ndarray | None = None, answers: dict[str, np.ndarray] | None = None
+    names: list[str], x: np.ndarray, right: np.ndarray | None = None, answers: dict[str, np.ndarray] | None = None,
+    doubted_by: str | None = None,
 ) -> Data:
     """A table of numbers as the fits take it."""
     n = len(x)
     return Data(
         names=tuple(names), x=x, odds=np.array([is_log_probability(name) for name in names]), answers=answers or {},
+        doubted_by=doubted_by, doubt=np.ones(n) if doubted_by is None else -np.expm1(x[:, names.index(doubted_by)]),
         right=np.zeros(n) if right is None else right, weights=np.ones(n), groups=range(n),
         may_miss=[True] * len(names),
     )

@@ -30,15 +30,27 @@ def log_odds_of(log_probability: float) -> float:
     return held - math.log(-math.expm1(held))
 
 
+def doubt_of(features: Features, name: str | None) -> float:
+    """1 - p of the log-probability of that name; 1 where there is none."""
+    log_probability = features.get(name) if name is not None else None
+    if log_probability is None or not math.isfinite(log_probability):
+        return 1.0
+    return -math.expm1(min(log_probability, 0.0))
+
+
 class FittedConfidence:
     """One artefact, as `orchestrator.config.confidence.read_confidence` returns it, ready to apply.
 
-    Beside its features, an answer from a closed list adds the offset of its place there; one that was not seen adds
-    none. A feature that is None, NaN or infinite is missing. It counts as its `fill`; where `fill` is null the feature
-    was never missing when the model was fitted, and the confidence of a draft without it is unknown.
+    Beside its features, an answer from a closed list adds the offset of its place there, times the doubt in it
+    (`doubted_by`); one that was not seen adds none. A draft of which it is not on record whether it had such an answer,
+    from before that was kept, has no confidence. A feature that is None, NaN or infinite is missing. It counts as
+    its `fill`; where `fill` is null the feature was never missing when the model was fitted, and the confidence of a
+    draft without it is unknown.
     """
 
-    __slots__ = ("_calibrate", "_log_odds", "_numbers", "_numbers_of", "_offsets", "_tags", "is_probability")
+    __slots__ = (
+        "_calibrate", "_doubted_by", "_log_odds", "_numbers", "_numbers_of", "_offsets", "_tags", "is_probability",
+    )
 
     def __init__(self, artefact: Mapping[str, Any]) -> None:
         model = artefact["model"]
@@ -49,9 +61,10 @@ class FittedConfidence:
         self._tags = [tag(name) for name in names if name.startswith("tag.")]
         self._numbers_of = _all_of([name for name, _ in self._numbers])
         self._log_odds = _log_odds(model, order)
+        self._doubted_by: str | None = model.get("doubted_by")
         self._offsets = [
             (name, {float(place): offset for place, offset in of.items()})
-            for name, of in model.get("offsets", {}).items()
+            for name, of in (model.get("offsets") or {}).items()
         ]
         self._calibrate = _calibration(artefact["calibration"]) if model["kind"] != "signal" else _as_it_is
         self.is_probability = model["kind"] != "signal"
@@ -70,8 +83,11 @@ class FittedConfidence:
             row = [*row, *[1.0 if key in meta and str(meta[key]) == value else 0.0 for key, value in self._tags]]
         z = self._log_odds(row)
         for name, of in self._offsets:
-            place = features.get(name)
-            z += of.get(place, 0.0) if place is not None else 0.0
+            if name not in features:
+                return None
+            place = features[name]
+            if place is not None and (offset := of.get(place)):
+                z += offset * doubt_of(features, self._doubted_by)
         return z
 
     def _row(self, features: Features) -> Sequence[float] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.canonical import canonical
 from orchestrator.cascade.backlog import Backlog
 from orchestrator.cascade.calls import Caller
 from orchestrator.cascade.compare import Compare, compile_compare
@@ -252,14 +253,15 @@ def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> St
         drafter=models[step.config.draft.model],
         validator=models[step.config.validate_.model] if step.config.validate_ else None,
         features=step.features, keeps_answers=config.content.keep != "none",
-        measured=_measured(signals, step.features),
+        measured=_measured(signals, step),
         fitted=FittedConfidence(step.confidence_artefact) if step.confidence_artefact else None,
         gate=FittedConfidence(step.gate_artefact) if step.gate_artefact else None,
     )
 
 
-def _measured(signals: SignalSet, features: Sequence[str]) -> bytes:
-    said = signals.fingerprint_json + "\n".join(features).encode()
+def _measured(signals: SignalSet, step: LoadedStep) -> bytes:
+    allowed = [[value for _, value in one.places] for one in step.answers]
+    said = signals.fingerprint_json + canonical([step.features, allowed])
     return hashlib.blake2b(said, digest_size=12).hexdigest().encode()
 
 

@@ -25,10 +25,9 @@ async def _weigh(run: Run, step: Step) -> None:
         return
     work.signals = await step.signals.measure(draft, run.task, list(work.drafts.values()))
     work.features = draft_features(draft, work.signals, run.task, step.features, step.loaded.answers)
-    kept = list(work.features.values())
-    if step.loaded.answers and not step.keeps_answers:
-        kept[-len(step.loaded.answers):] = [None] * len(step.loaded.answers)
-    numbers = features_to_json(kept)
+    if not step.keeps_answers:  # neither now, so that the confidence is the one that the ledger can tell later
+        work.features.update(dict.fromkeys(one.name for one in step.loaded.answers))
+    numbers = features_to_json(work.features.values())
     run.features[step.id] = numbers
     if work.kept is not None:
         run.kept.append((work.kept, b"\n".join((step.measured, numbers, signals_to_json(work.signals)))))

@@ -6,7 +6,8 @@ list its place there is kept with the draft's numbers, and a fitted confidence l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from orchestrator.records import Json
 MOST_FIELDS = 16
 MOST_VALUES = 1000
 DEEPEST = 4
+MOST_LOOKED_AT = 1000
+"""Parts of a schema: one that names itself has no end of them."""
+_OR_NULL = {"boolean", "null"}
 
 Place = tuple[type, str | int | None]
 """A value with its type, for True is not 1."""
@@ -46,24 +50,24 @@ class ClosedAnswer:
 
 
 def closed_answers(schema: Mapping[str, Any] | None) -> tuple[ClosedAnswer, ...]:
-    """The first 16 of a schema, objects looked into four deep, each with 2 to 1,000 values. A list of numbers with
-    fractions or of structures is left out, and so is null among the values."""
-    found = [] if schema is None else list(_closed(schema, schema, ()))
-    named = {one.name: one for one in reversed(found)}
-    return tuple(one for one in found if named[one.name] is one)[:MOST_FIELDS]
-
-
-def _closed(schema: Any, top: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[ClosedAnswer]:
-    shapes = branches(schema, top)
-    listed = [_values(shape) for shape in shapes]
-    values = dict.fromkeys((type(value), value) for some in listed for value in some or ())
-    if shapes and all(some is not None for some in listed):
-        if 2 <= len(values) <= MOST_VALUES:
-            yield ClosedAnswer(path=path, places={value: i for i, value in enumerate(values)})
-        return
-    if len(shapes) == 1 and len(path) < DEEPEST:
-        for name, part in (shapes[0].get("properties") or {}).items():
-            yield from _closed(part, top, (*path, name))
+    """The first 16 of a schema, from the outside in and at most four objects deep, each with 2 to 1,000 values. A list
+    of numbers with fractions or of structures is left out, and so is null among the values."""
+    found: dict[str, ClosedAnswer] = {}
+    todo: deque[tuple[Any, tuple[str, ...]]] = deque([(schema, ())] if schema is not None else [])
+    for _ in range(MOST_LOOKED_AT):
+        if not todo or len(found) == MOST_FIELDS:
+            break
+        part, path = todo.popleft()
+        shapes = branches(part, schema)
+        listed = [_values(shape) for shape in shapes]
+        if shapes and all(some is not None for some in listed):
+            values = dict.fromkeys((type(value), value) for some in listed for value in some or ())
+            one = ClosedAnswer(path=path, places={value: i for i, value in enumerate(values)})
+            if 2 <= len(values) <= MOST_VALUES:
+                found.setdefault(one.name, one)
+        elif len(shapes) == 1 and len(path) < DEEPEST:
+            todo.extend((inner, (*path, name)) for name, inner in (shapes[0].get("properties") or {}).items())
+    return tuple(found.values())
 
 
 def _values(shape: Mapping[str, Any]) -> list[str | int] | None:
@@ -71,4 +75,5 @@ def _values(shape: Mapping[str, Any]) -> list[str | int] | None:
     if "const" in shape or "enum" in shape:
         allowed = [value for value in shape.get("enum", [shape.get("const")]) if value is not None]
         return allowed if all(isinstance(value, (str, int)) for value in allowed) else None
-    return [False, True] if shape.get("type") == "boolean" else None
+    kinds = shape.get("type")
+    return [False, True] if kinds == "boolean" or (isinstance(kinds, list) and {*kinds} == _OR_NULL) else None

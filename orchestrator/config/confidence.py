@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictStr, model
 
 from orchestrator.config.checked import validated
 from orchestrator.config.document import Document, read_json
+from orchestrator.config.feature_names import ANSWER_PREFIX
 
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 Share = Annotated[FiniteFloat, Field(ge=0.0, le=1.0)]
@@ -33,10 +34,12 @@ class SignalModel(_Exact):
 
 class LogisticModel(_Exact):
     """`log_odds` says which features are log-probabilities, weighed as log-odds. `offsets` are added for what was
-    answered: by the name of the answer, by its place in the list of what is allowed."""
+    answered: by the name of the answer, by its place in the list of what is allowed; times 1 - p of the log-probability
+    `doubted_by`, where that is given."""
 
     kind: Literal["logistic"]
     log_odds: list[bool] | None = None
+    doubted_by: StrictStr | None = None
     offsets: dict[StrictStr, dict[Annotated[StrictStr, Field(pattern="^[0-9]+$")], FiniteFloat]] | None = None
     fill: list[FiniteFloat | None]
     means: list[FiniteFloat]
@@ -134,7 +137,10 @@ class ConfidenceArtefact(BaseModel):
                     _check_width(f"model.{name}", len(getattr(model, name)), width)
                 if model.log_odds is not None:
                     _check_width("model.log_odds", len(model.log_odds), width)
-                _check_names(list(model.offsets or ()), self.role)
+                if wrong := [name for name in model.offsets or () if not name.startswith(ANSWER_PREFIX)]:
+                    raise ValueError(f"model.offsets has the key {wrong[0]!r}: write '{ANSWER_PREFIX}FIELD'")
+                if model.offsets and self.role == "gate":
+                    raise ValueError("a gate stands before the draft: there is no answer yet for model.offsets")
             case TreesModel() as model:
                 _check_width("model.fill", len(model.fill), width)
                 highest = max((max(tree.feature) for tree in model.trees), default=-1)

@@ -27,6 +27,7 @@ def branches(schema: Schema, top: Schema, refs: int = 0) -> list[Mapping[str, An
 def _merged(parts: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     together: dict[str, Any] = {"properties": {}, "required": []}
     for part in parts:
+        together |= {word: part[word] for word in ("type", "enum", "const") if word in part}
         together["properties"] |= part.get("properties", {})
         together["required"] += part.get("required", [])
     return together

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import and_, exists, func, literal, or_, select, tuple_
 
+from orchestrator.config.feature_names import ANSWER_PREFIX
 from orchestrator.errors import InputError
 from orchestrator.store import answers
 from orchestrator.store.entries import Forgotten, OutcomeEntry
@@ -19,6 +21,7 @@ from orchestrator.store.tables import (
     AnswerRow,
     Budget,
     CallRow,
+    Config,
     Content,
     Feedback,
     HandOff,
@@ -163,11 +166,38 @@ _OWN_WORDS = ("", RECOVERED)
 """Quote nobody. By RECOVERED a call that was given up is known: its owner may settle it yet."""
 
 
+def _blank_answers(transaction: Transaction, run_ids: Sequence[str]) -> None:
+    """What was answered, where it is kept as a place in a closed list: null, among the numbers of each draft."""
+    steps, configs = table(StepRow), table(Config)
+    s = steps.c
+    names: dict[str, dict[str, list[str]]] = {}
+    for some in chunks(run_ids):
+        rows = transaction.execute(
+            select(s.run_id, s.step, s.features_json, _run.c.config_id).join(_run, _run.c.run_id == s.run_id)
+            .where(s.run_id.in_(some))
+        ).all()
+        if unknown := {row.config_id for row in rows} - names.keys():
+            bodies = transaction.execute(
+                select(configs.c.config_id, configs.c.body_json).where(configs.c.config_id.in_(unknown))
+            )
+            names |= {row.config_id: orjson.loads(row.body_json).get("features") or {} for row in bodies}
+        for row in rows:
+            of_step = names.get(row.config_id, {}).get(row.step, [])
+            are_answers = [name.startswith(ANSWER_PREFIX) for name in of_step]
+            numbers = orjson.loads(row.features_json)
+            if isinstance(numbers, list) and any(are_answers):
+                kept = [None if hidden else n for hidden, n in zip(are_answers, numbers, strict=False)]
+                transaction.execute(steps.update().where(s.run_id == row.run_id, s.step == row.step).values(
+                    features_json=orjson.dumps(kept).decode()
+                ))
+
+
 def _blank(transaction: Transaction, run_ids: Sequence[str]) -> None:
     for some in chunks(run_ids):
         transaction.execute(_run.update().where(_run.c.run_id.in_(some)).values(
             task_key=literal(f"{ERASED}:").concat(_run.c.run_id), task_digest=ERASED
         ))
+    _blank_answers(transaction, run_ids)
     for target, name in _QUOTING:
         column = target.c[name]
         for some in chunks(run_ids):

@@ -32,6 +32,8 @@ RAW = ("lp_mean", "span_mean", "agreement")
 """The raw signals that a fit is compared with, and what is kept where there is too little to fit on."""
 
 LEAST_TRUSTED_SHOWN = 5
+LEAST_SHOWN = -0.25
+"""Log-odds nearer to 0 than this are as good as none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +96,11 @@ def fit(place: Place, known: Sequence[Known], reference: Reference, path: Path) 
 def _answers_trusted_least(found: FittedArtefact, place: Place) -> Iterator[str]:
     """By answer from a closed list: those that lower the confidence most, in log-odds."""
     for answer in place.step.answers:
-        offsets = found.model.get("offsets", {}).get(answer.name, {})
+        offsets = (found.model.get("offsets") or {}).get(answer.name, {})
         values = {place: value for (_, value), place in answer.places.items()}
-        lowest = sorted((offset, int(at)) for at, offset in offsets.items() if offset < 0.0)[:LEAST_TRUSTED_SHOWN]
+        lowest = sorted((offset, int(at)) for at, offset in offsets.items() if offset < LEAST_SHOWN)
         if lowest:
-            shown = ", ".join(f"{values[at]!r} {offset:+.2f}" for offset, at in lowest)
+            shown = ", ".join(f"{values[at]!r} {offset:+.2f}" for offset, at in lowest[:LEAST_TRUSTED_SHOWN])
             yield f"trusted least of {answer.name.removeprefix(ANSWER_PREFIX)} (log-odds): {shown}"
 
 

@@ -197,7 +197,7 @@ def _fit_and_measure(
             "fitting a confidence needs scikit-learn (applying one does not)", hint="pip install 'draftgate[quality]'"
         ) from error
 
-    data = Data.of(table)
+    data = Data.of(table, raw)
     k = 5 if table.n >= FEW_LABELS else 10
     many = table.effective >= MANY_LABELS
     fold_of = data.folds(k, seed)

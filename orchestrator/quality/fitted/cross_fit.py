@@ -1,7 +1,7 @@
 """One whole fit of a confidence, the same on all records as on those of an outer fold.
 
-    strength by inner folds, of the raw signal and what was answered -> of all features, where they beat that by more
-    than a standard error -> trees where they beat it by more than a standard error -> calibration on the inner
+    strength by inner folds, of the raw signal and what was answered -> of all features, where they clearly beat that or
+    where no answers are known -> trees where they beat it by more than a standard error -> calibration on the inner
     out-of-fold log-odds -> the chosen model on all records given
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,11 @@ from orchestrator.quality.fitted.fitted_models import Fitted, fit_isotonic, fit_
 
 INNER_FOLDS = 5
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-STRENGTHS_OF_FEW = (0.01, 0.03, 0.1, 0.3, 1.0)
-"""The answers' log-odds vary by the square root of this, a priori: by more than 1 is not believed of few labels."""
+STRENGTHS_OF_FEW = (0.03, 0.1, 0.3, 1.0)
+"""Of the raw signal with tags and answers alone, whose log-odds vary by the square root of it, a priori: by more than 1
+is not believed of few labels."""
+IN_DOUBT = 3.0
+"""Times as strong where answers count as far as they were in doubt: the doubt is mostly a fraction."""
 CLEARLY = 2.0
 """Standard errors by which all features must beat the raw signal with tags and answers."""
 STRONGEST_SHOWN = 5
@@ -80,20 +83,25 @@ def fit_whole(data: Data, seed: int, *, many: bool, raw: str | None) -> tuple[di
 def _logistic(data: Data, folds: Folds, raw: str | None) -> tuple[Candidate, tuple[str, ...]]:
     """Where it is known what was answered: all features only if they are clearly better than the raw signal with tags
     and answers alone. Each brings noise of its own, which few labels do not average out."""
-    whole = _strength(data, folds, STRENGTHS)
     if not data.answers:
-        return whole, ()
-    few = [name == raw or name.startswith(TAG_PREFIX) for name in data.names]
-    if raw not in data.names or all(few):
-        return whole, ()
-    small = _strength(data.of_columns(few), folds, STRENGTHS_OF_FEW)
+        return _strength(data, folds, STRENGTHS), ()
+    few = data.of_columns([name == raw or name.startswith(TAG_PREFIX) for name in data.names])
+    kinds = [few] if few.doubted_by is None else [few, few.whatever_the_doubt()]
+    small = min((_strength(kind, folds, _strengths_of(kind)) for kind in kinds), key=lambda one: one.loss)
+    if few.names == data.names:
+        return small, ()
+    whole = _strength(replace(data, doubted_by=small.data.doubted_by, doubt=small.data.doubt), folds, STRENGTHS)
     gain, error = whole.gain_on(small)
-    if gain > CLEARLY * error:
+    if gain > CLEARLY * error or not few.names:
         return whole, ()
     return small, (
         f"fitted on {raw}, tags and answers alone: the out-of-fold log-loss of all {len(data.names)} features is "
         f"{abs(gain):.4f} {'less' if gain > 0 else 'more'} (standard error {error:.4f})",
     )
+
+
+def _strengths_of(few: Data) -> Sequence[float]:
+    return [one * IN_DOUBT for one in STRENGTHS_OF_FEW] if few.doubted_by is not None else STRENGTHS_OF_FEW
 
 
 def _strength(data: Data, folds: Folds, strengths: Sequence[float]) -> Candidate:

@@ -76,14 +76,14 @@ def feature_table(
     columns = {name: [_number(name, row.get(name)) for row in features] for name in taken}
     if tags is not None:
         columns |= _tag_columns(tags)
-    answers = {name: columns.pop(name) for name in taken if name.startswith(ANSWER_PREFIX)}
     reasons = {name: why for name, column in columns.items() if (why := _useless(column))}
+    answers = {name: columns.pop(name) for name in taken if name.startswith(ANSWER_PREFIX)}
     kept = [name for name in columns if name not in reasons]
     return FeatureTable(
         given=features,
         tags=tags if tags is not None else [{}] * len(features),
         names=tuple(kept),
-        answers={name: column for name, column in answers.items() if not _useless(column)},
+        answers={name: column for name, column in answers.items() if name not in reasons},
         rows=list(zip(*(columns[name] for name in kept), strict=True)) if kept else [()] * len(features),
         right=grades,
         weights=_weights(weights),

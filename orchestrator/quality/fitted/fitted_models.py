@@ -18,6 +18,8 @@ from orchestrator.quality.fitted.fit_data import Array, Data
 
 CLIP = 5.0
 """Standard deviations beyond which a feature says no more: one crazy value can't decide alone."""
+MOST_ANSWERS = 200
+"""Told apart, of all fields together: a fit is made some hundred times over."""
 SHORTEST_SLOPE = 0.05
 TREES, DEPTH, LEAVES, LEAST_IN_LEAF, BINS = 60, 4, 8, 20, 63
 
@@ -32,13 +34,15 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logistic:
-    """`answered` are the answers told apart, as (name, place): each has a log-odds of its own beside the weights."""
+    """`answered` are the answers told apart, as (name, place): each has log-odds of its own beside the weights, which
+    count as far as the drafter was in doubt."""
 
     fill: Array
     odds: NDArray[np.bool_]
     means: Array
     scales: Array
     answered: list[tuple[str, float]]
+    doubted_by: str | None
     estimator: Any
 
     def log_odds(self, data: Data) -> Array:
@@ -46,10 +50,10 @@ class Logistic:
         return found
 
     def design(self, data: Data) -> Array:
-        """What the estimator sees: the standardised features, then 0 or 1 for each answer."""
+        """What the estimator sees: the standardised features, then for each answer the doubt in it, 0 in the others."""
         x = (_filled(data.x, self.fill, self.odds) - self.means) / self.scales
-        ones = [data.answers[name] == place for name, place in self.answered]
-        return np.column_stack([np.clip(x, -CLIP, CLIP), *ones])
+        doubts = [np.where(data.answers[name] == place, data.doubt, 0.0) for name, place in self.answered]
+        return np.column_stack([np.clip(x, -CLIP, CLIP), *doubts])
 
     def body(self, may_miss: list[bool]) -> dict[str, Any]:
         weights, width = self.estimator.coef_[0].tolist(), len(self.means)
@@ -59,7 +63,8 @@ class Logistic:
         return {
             "kind": "logistic", "fill": _fill(self.fill, may_miss), "log_odds": self.odds.tolist(),
             "means": self.means.tolist(), "scales": self.scales.tolist(), "clip": CLIP, "weights": weights[:width],
-            "intercept": float(self.estimator.intercept_[0]), **({"offsets": offsets} if offsets else {}),
+            "intercept": float(self.estimator.intercept_[0]),
+            **({"offsets": offsets, "doubted_by": self.doubted_by} if offsets else {}),
         }
 
 
@@ -83,8 +88,9 @@ class Trees:
 def fit_logistic(data: Data, strength: float) -> Logistic:
     """L2-regularised; `strength` is scikit-learn's C. Mean and scale are taken between the 1st and 99th percentile.
 
-    An answer seen more than once has a weight of its own, its 0 or 1 left unscaled: then the penalty is that of a
-    random intercept, and an answer seen rarely stays near the others (Gelman and Hill 2007, chapter 12).
+    An answer seen more than once has a weight of its own, its column left unscaled: then the penalty is that of a
+    random slope, and an answer seen rarely stays near the others (Gelman and Hill 2007, chapter 13). The column is the
+    doubt: what is learned of an answer where the drafter hesitates need not hold where it is sure.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -96,7 +102,8 @@ def fit_logistic(data: Data, strength: float) -> Logistic:
     scales = held.std(axis=0)
     model = Logistic(
         fill=fill, odds=data.odds, means=held.mean(axis=0), scales=np.where(scales > 0.0, scales, 1.0),
-        answered=_answered(data), estimator=LogisticRegression(C=strength, solver="newton-cholesky", max_iter=1000),
+        answered=_answered(data), doubted_by=data.doubted_by,
+        estimator=LogisticRegression(C=strength, solver="newton-cholesky", max_iter=1000),
     )
     model.estimator.fit(*_both_kinds(model.design(data), data.right, data.weights))
     return model
@@ -172,12 +179,12 @@ def _both_kinds(x: Array, right: Array, weights: Array) -> tuple[Array, Array, A
 
 
 def _answered(data: Data) -> list[tuple[str, float]]:
-    """The answers seen more than once, as (name, place)."""
-    found: list[tuple[str, float]] = []
+    """The answers seen more than once, as (name, place): of many the most frequent."""
+    found: list[tuple[int, str, float]] = []
     for name, column in data.answers.items():
         places, times = np.unique(column[~np.isnan(column)], return_counts=True)
-        found += [(name, float(place)) for place, seen in zip(places, times, strict=True) if seen > 1]
-    return found
+        found += [(-int(seen), name, float(place)) for place, seen in zip(places, times, strict=True) if seen > 1]
+    return [(name, place) for _, name, place in sorted(found)[:MOST_ANSWERS]]
 
 
 def _filled(x: Array, fill: Array, odds: NDArray[np.bool_]) -> Array:
