@@ -233,7 +233,9 @@ async def test_a_task_that_cannot_be_rendered_fails_alone(tmp_path: Path) -> Non
     assert found == {"good": "accepted", "bad": "failed", "ok": "accepted"}
 
 
-async def test_a_write_that_fails_for_a_cancelled_call_is_no_traceback_on_stderr() -> None:
+async def test_a_write_that_fails_for_a_cancelled_call_is_one_line_in_the_log_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     said: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
     disk_fails = asyncio.Event()
@@ -242,7 +244,7 @@ async def test_a_write_that_fails_for_a_cancelled_call_is_no_traceback_on_stderr
         await disk_fails.wait()
         raise StoreError("disk I/O error")
 
-    call = asyncio.create_task(_through(write()))
+    call = asyncio.create_task(_through(write(), "c_1"))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.sleep(0)
@@ -252,3 +254,4 @@ async def test_a_write_that_fails_for_a_cancelled_call_is_no_traceback_on_stderr
     del call  # and what it holds on to
     gc.collect()
     assert said == []
+    assert caplog.messages == ["call c_1 was given up, and is not settled: disk I/O error"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from orchestrator import Pipeline, Task
 from orchestrator.finance.closing.close import close_month
 from orchestrator.finance.explain import explain, explain_text
 from orchestrator.store.engine import Store
 from orchestrator.store.learned import FeedbackEntry
+from orchestrator.testing import ScriptedModel
+from tests.pipelines import write_pipeline
 from tests.stores import Clock
 from tests.trail import TEXTS, at, rows, serve, sql, url
 
@@ -118,3 +121,17 @@ async def test_a_spot_check_s_cost_comes_on_top_of_what_the_run_cost_when_it_end
         f"UPDATE outcome SET cost_nano = 480 WHERE run_id = '{run_id}'")
     text = (await explained(tmp_path, run_id))["text"]
     assert "cost when it ended 0.00000048 USD; with later checks 0.00000748 USD" in text
+
+
+async def test_verdicts_that_could_not_be_read_show_at_their_calls(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path / "p", step={"validate": {"model": "validator", "mode": "repair",
+                                                             "on_reject": "redo"}})
+    models = {"drafter": ScriptedModel([{"label": "a"}], logprob=-3.0),
+              "validator": ScriptedModel(["I approve!", "I still do!", {"label": "b"}])}
+    async with Pipeline.load(path, store=url(tmp_path), clients=models) as pipeline:
+        outcome = await pipeline.arun(Task(input={"text": "unsure"}))
+    found = await explained(tmp_path, outcome.run_id)
+    assert [(one["role"], one["followed_by"]) for one in found["calls"]] == [
+        ("draft", None), ("repair", "asked_again"), ("repair", "redone"), ("redo", None)]
+    assert found["text"].count("its verdict could not be read: asked once more") == 1
+    assert found["text"].count("its verdict was not served (rejected, unreadable") == 1

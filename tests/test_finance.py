@@ -138,6 +138,15 @@ def test_calls_without_an_answer_leave_an_interval_whose_high_end_holds_their_bo
     assert found.high != cost_per_success(2000, some).high
 
 
+def test_where_no_run_cost_anything_yet_a_call_without_an_answer_leaves_no_long_run_interval() -> None:
+    free = cells(*[(True, 0)] * 200, *[(False, 0)] * 20)
+    found = cost_per_success(0, free, missing=Missing(calls=1, lost=1, bound=5_000_000))
+    assert (found.value, found.qualifier, found.own_high) == (Decimal(0), "at least", exact_units(Fraction(25_000)))
+    assert (found.low, found.high, found.method) == (None, None, None)
+    assert found.note == ("calls of unknown cost: 1; the high end holds their upper bound; "
+                          "no long-run interval: all known costs of the runs are 0")
+
+
 def test_runs_that_are_unknown_and_not_estimated_make_the_figure_an_upper_limit() -> None:
     found = of(*[(True, 100)] * 60, *[(False, 100)] * 20, *[(None, 100)] * 20)
     assert (found.value, found.qualifier) == (exact_units(Fraction(10_000, 60)), "at most")

@@ -81,6 +81,39 @@ def test_total_and_unit_cost_lack_the_same_calls(ledger: Ledger, role: str, said
     assert " ".join(f"p 10 {said} 0.05000 USD {said} 0.005000".split()) in row
 
 
+def test_a_call_without_an_answer_is_missing_from_the_currency_of_its_bound_alone(ledger: Ledger) -> None:
+    ledger.call("r", 40_000_000, currency="EUR", role="repair", ended_at=9 * DAY)
+    ledger.call("r", None, currency="EUR", state="unsettled", bound=20_000_000, input_tokens=None, ended_at=9 * DAY)
+    report, breakdown = made(ledger)
+    eur, usd = report.lines[0].spend
+    assert (eur.per_success.qualifier, usd.per_success.qualifier) == ("at least", "")
+    assert eur.per_success.note.startswith("calls of unknown cost: 1; the high ends hold their upper bound")
+    assert usd.per_success.note == ""
+    page = written(report, breakdown, "html").decode()
+    assert "<b>$0.05000</b> spent" in page
+    assert "<b>at least €0.04000</b> spent" in page
+    ledger.call("r", None, model="new", role="redo", ended_at=9 * DAY)
+    assert [one.per_success.qualifier for one in made(ledger)[0].lines[0].spend] == ["at least", "at least"]
+
+
+@pytest.mark.parametrize("by", ["pipeline", "tenant"])
+def test_a_page_is_made_where_all_but_a_lost_call_was_free(tmp_path: Path, by: str) -> None:
+    ledger = Ledger.on_disk(tmp_path)
+    ledger.config()
+    for i in range(40):
+        ledger.run(f"r{i}", success=True, source="label", ended_at=9 * DAY, tenant="ab"[i % 2])
+        ledger.call(f"r{i}", 0, ended_at=9 * DAY)
+        if i < 2:
+            ledger.call(f"r{i}", None, role="redo", state="unsettled", bound=20_000_000, input_tokens=None,
+                        ended_at=9 * DAY)
+    report, breakdown = made(ledger, by)
+    assert {(line.spend[0].per_success.low, line.spend[0].per_success.high) for line in report.lines} == {(None, None)}
+    page = written(report, breakdown, "html").decode()
+    assert "In the long run" not in page
+    assert "<path" not in page.partition('aria-label="Cost per successful outcome')[2].partition("</svg>")[0]
+    ledger.close()
+
+
 def test_calls_of_unknown_cost_stand_in_the_row_of_those_of_known_cost() -> None:
     known, unknown = charge(cost=Money(nano=5)), charge(cost=None, currency=None, unpriced=1)
     (one,) = sums([unknown, known], BY_COST_CENTER)

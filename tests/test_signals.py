@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import date
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -31,6 +34,15 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 GOOD = {"item": "blue widget", "qty": 2}
+
+
+class Colour(Enum):
+    RED = "secret"
+
+
+@dataclass
+class Point:
+    x: int
 
 
 def measured(entry: Any, draft: Draft, *, task: Task | None = None, samples: Any = (), **options: Any) -> Signal:
@@ -213,7 +225,9 @@ def test_signals_survive_their_journey_beside_an_answer() -> None:
     assert signals_from_json(signals_to_json(signals)) == signals
 
 
-@pytest.mark.parametrize("strange", [date(2026, 11, 1), object(), {1}], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("strange", [
+    date(2026, 11, 1), object(), {1}, Colour.RED, UUID(int=7), Point(1),
+], ids=lambda value: type(value).__name__)
 def test_of_what_is_no_json_the_type_is_kept_beside_an_answer(strange: Any) -> None:
     kept = signals_from_json(signals_to_json({"s": Signal(name="s", value={"strange": strange, "n": 1})}))
     assert kept["s"].value == {"strange": f"<{type(strange).__name__}>", "n": 1}

@@ -23,6 +23,7 @@ from orchestrator.quality.what_if.cost_ratio import cost_ratio
 from orchestrator.quality.what_if.groups import Group, Kept, grouped
 from orchestrator.quality.what_if.linear_costs import Costing
 from orchestrator.quality.what_if.mean_shape import Form, shape_of
+from orchestrator.quality.what_if.plainness import compares_plainly
 from orchestrator.quality.what_if.pools import Need
 from orchestrator.quality.what_if.power_sums import Sums
 from orchestrator.quality.what_if.replay import Move
@@ -205,7 +206,22 @@ async def test_runs_alike_in_all_that_is_asked_move_alike(
     (None, False), ("confidence < threshold", False), ("!signals.schema.ok && attempt < 2", False),
     ("has(signals.schema.ok) || confidence >= threshold", False), ("confidence < threshold - 0.1", True),
     ("confidence < -0.5", True), ("signals.logprob.value.min < -1.0", True), ("size(task.input.text) > 3", True),
+    ("2.0 * confidence < threshold", True), ("1.0 - confidence >= threshold", True),
+    ("-confidence < threshold", True), ("confidence > threshold", True), ("threshold < confidence", True),
+    ("!(confidence < threshold) && (confidence >= threshold ? true : false)", False),
     ('signals["schema"].ok', True), ("signals.exists(s, s == 'schema')", True), ("value.label == 'a'", True),
 ])
 def test_only_oks_attempts_and_a_plain_comparison_are_little(when: str | None, more: bool) -> None:
     assert replaying._asks_more(when) is more
+
+
+@pytest.mark.parametrize(("when", "plainly"), [
+    ("confidence < threshold", True), ("!(confidence<threshold)||attempt < 2", True),
+    ("signals.schema.ok ? confidence >= threshold : confidence < threshold", True),
+    ("2.0 * confidence < threshold", False), ("1.0 - confidence >= threshold", False),
+    ("-confidence < threshold", False), ("confidence < threshold * 2.0", False), ("confidence < 0.5", False),
+    ("confidence < threshold && confidence > 0.1", False), ("confidence == threshold", False),
+    ("confidence < threshold && task.input.text != 'confidence < 1'", True),
+])
+def test_a_frontier_is_drawn_where_confidence_itself_is_held_against_the_threshold(when: str, plainly: bool) -> None:
+    assert compares_plainly(when) is plainly

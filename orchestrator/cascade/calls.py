@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.store.engine import Store
     from orchestrator.store.entries import StoredAnswer
     from orchestrator.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +200,11 @@ class Caller:
         except (BudgetExceeded, StoreError):
             raise
         except ModelError as error:
-            await _through(self._settle_failed(question, intent, error, time.perf_counter() - started))
+            await _through(self._settle_failed(question, intent, error, time.perf_counter() - started), intent.call_id)
             raise
         except BaseException as error:  # cancelled, mostly: what was sent may be billed, so it is settled
             lost = ConnectionLost(f"given up before an answer came: {type(error).__name__}", sent=sent)
-            await _through(self._settle_failed(question, intent, lost, time.perf_counter() - started))
+            await _through(self._settle_failed(question, intent, lost, time.perf_counter() - started), intent.call_id)
             raise
         memo_key = intent.request_key
         keep = self._cache_ttl_s is not None and question.cacheable(answer)
@@ -279,7 +282,7 @@ def _check_size(model: Model, request: Request) -> None:
         )
 
 
-async def _through(write: Coroutine[None, None, None]) -> None:
+async def _through(write: Coroutine[None, None, None], call_id: str) -> None:
     """Finish a ledger write even when the caller is cancelled meanwhile; the cancellation follows after.
 
     An intent or settlement that is awaited plainly needs none of this: it is queued before its first await.
@@ -289,6 +292,7 @@ async def _through(write: Coroutine[None, None, None]) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # retrieved: who was cancelled is told of nothing else, on stderr neither
+        if not task.cancelled() and (error := task.exception()) is not None:  # retrieved: no traceback on stderr
+            said = error if isinstance(error, StoreError) else type(error).__name__
+            log.warning("call %s was given up, and is not settled: %s", call_id, said)
         raise

@@ -12,7 +12,8 @@ from orchestrator.config.prices import PriceEntry
 from orchestrator.finance.allocation import IdleLine
 from orchestrator.finance.break_even import BreakEven, break_even, mean_of
 from orchestrator.finance.lines import CallLine
-from orchestrator.store.allocations import bill_of_hour
+from orchestrator.records import TOKEN_CLASSES
+from orchestrator.store.allocations import bill_of_hour, work
 
 VALIDATING = ("judge", "repair", "redo", "spot_check", "baseline")
 
@@ -34,22 +35,37 @@ class Beside:
 def break_evens(
     lines: Sequence[CallLine], idle: Sequence[IdleLine], prices: Mapping[str, Mapping[str, Any]]
 ) -> list[Beside]:
-    """`prices` are the bodies of the prices that the lines name, by version. Of each model its latest price counts."""
+    """`prices` are the bodies of the prices that the lines name, by version. What a call would cost is said at each
+    model's latest price."""
     entries = {version: PriceEntry.model_validate(body) for version, body in prices.items()}
     found = []
     for name, local in sorted(_latest(one for one in entries.values() if one.gpu_hour is not None).items()):
         own = [line for line in lines if _is_of(line, entries, name)]
         usage = mean_of(own)
-        if usage is None or not usage.total:
+        if usage is None or work(local, {name: getattr(usage, name) for name in TOKEN_CLASSES}) <= 0:
             continue
-        closed = [line for line in own if line.allocated is not None and not line.pending]
-        bill = sum(line.allocated or 0 for line in closed) + sum(one.nano for one in idle if one.model == name)
-        hours = Fraction(bill, bill_of_hour(local)) if bill and bill_of_hour(local) else None
-        calls = sum(line.calls - line.late for line in closed)
+        calls, hours = _billed(own, [one for one in idle if one.model == name], entries)
         for _, api in sorted(_latest(_apis(lines, own, entries)).items()):
             if api.currency == local.currency and api.covers(usage):
                 found.append(Beside(break_even(local, api, usage), calls, hours))
     return found
+
+
+def _billed(
+    own: Iterable[CallLine], idle: Iterable[IdleLine], entries: Mapping[str, PriceEntry]
+) -> tuple[int, Fraction | None]:
+    """The calls of closed hours and the hours that were billed, each bill at the price that it is of. What stands at
+    no price tells of no hours, and its calls count for none."""
+    calls, hours = 0, Fraction(0)
+    for line in own:
+        an_hour = bill_of_hour(entries[line.price_version or ""])
+        if an_hour and line.allocated is not None and not line.pending:
+            calls += line.calls - line.late
+            hours += Fraction(line.allocated, an_hour)
+    for one in idle:
+        if an_hour := bill_of_hour(entries[one.price_version]):
+            hours += Fraction(one.nano, an_hour)
+    return calls, hours or None
 
 
 def _is_of(line: CallLine, entries: Mapping[str, PriceEntry], name: str) -> bool:

@@ -85,29 +85,33 @@ def cost_per_success(
     found = CostPerSuccess(
         value=None if unclear else exact_units(Fraction(spent) / successes),
         qualifier="" if unclear else "at least" if missing.calls else "at most" if counts.not_estimated else "",
-        note=_note(counts, missing),
     )
     if not missing.bounded:
-        return found
+        return replace(found, note=_note(counts, missing))
     own = _own(spent, missing.bound, cells, counts, confidence)
     limits = _long_run(spent, cells, counts, confidence)
     if missing.bound and limits.method is not None:  # as if all of it had been spent
-        limits = replace(limits, high=_long_run(spent + missing.bound, cells, counts, confidence).high)
+        more = _long_run(spent + missing.bound, cells, counts, confidence)
+        limits = _NONE if more.method is None else replace(more, low=limits.low)
+    notes = [_note(counts, missing, high_ends=(own.high is not None) + (limits.high is not None))]
     if limits.method is None and any(c.bound is None for c in cells):
-        no_interval = "no interval: the upper bound of a run's cost is not known"
-        found = replace(found, note="; ".join(note for note in (found.note, no_interval) if note))
+        notes.append("no interval: the upper bound of a run's cost is not known")
+    elif limits.method is None and missing.bound and not any(c.cost for c in cells):
+        notes.append("no long-run interval: all known costs of the runs are 0")
     return replace(
-        found, low=limits.low, high=limits.high, method=limits.method, own_low=own.low, own_high=own.high
+        found, low=limits.low, high=limits.high, method=limits.method, own_low=own.low, own_high=own.high,
+        note="; ".join(note for note in notes if note),
     )
 
 
-def _note(counts: Tally, missing: Missing) -> str:
+def _note(counts: Tally, missing: Missing, high_ends: int = 0) -> str:
+    """`high_ends`: how many are shown of intervals that hold what the missing calls cost at most."""
     unknown = f"{counts.not_estimated:,}"
     if missing.calls and counts.not_estimated:
         return f"unknown cost (calls: {missing.calls:,}) and unknown success (runs: {unknown})"
     if missing.calls:
-        high = "; the high ends hold their upper bound" if missing.bounded else ""
-        return f"calls of unknown cost: {missing.calls:,}{high}"
+        held = ("", "; the high end holds their upper bound", "; the high ends hold their upper bound")[high_ends]
+        return f"calls of unknown cost: {missing.calls:,}{held}"
     return f"runs of unknown success, counted as none: {unknown}" if counts.not_estimated else ""
 
 

@@ -16,7 +16,15 @@ from orchestrator.finance.export.flat import render_csv
 from orchestrator.finance.export.frozen import from_json, report_json, to_json
 from orchestrator.finance.phrases import amount, at_least, interval, share, unit_cost
 from orchestrator.finance.records import Line, Report, Spend
-from orchestrator.finance.words import SOURCE_WORDS, definition, incomplete, remarks, success_rate, successes, warnings
+from orchestrator.finance.words import (
+    SOURCE_WORDS,
+    definition,
+    incomplete_in,
+    remarks,
+    success_rate,
+    successes,
+    warnings,
+)
 
 __all__ = ["Format", "from_json", "render", "render_csv", "render_table", "report_json", "to_json"]
 
@@ -114,10 +122,10 @@ def _unit_costs(report: Report) -> Any:
         *(["errors priced"] if priced else []), "escalated",
     )
     for line, spend in _spends(report):
-        unit = spend.per_success
+        unit, more = spend.per_success, incomplete_in(line, spend)
         table.add_row(
             _name(line), f"{line.runs:,}",
-            f"{at_least(incomplete(line), amount(spend.total.amount if spend.total else None))} {spend.currency}",
+            f"{at_least(more, amount(spend.total.amount if spend.total else None))} {spend.currency}",
             unit_cost(unit), interval(unit), f"{unit.qualifier} {amount(unit.per_thousand)}".strip(),
             *([unit_cost(spend.with_errors.per_success) if spend.with_errors else "-"] if priced else []),
             share(line.escalation_rate),
@@ -132,7 +140,7 @@ def _by_role(report: Report, breakdown: Breakdown | None) -> Any:
     for line, spend in _spends(report):
         cells = [_of_role(spend, role, (_name(line), role) in unknown) for role in roles]
         table.add_row(
-            _name(line), spend.currency, *cells, at_least(incomplete(line), amount(spend.waste.amount)),
+            _name(line), spend.currency, *cells, at_least(incomplete_in(line, spend), amount(spend.waste.amount)),
             amount(spend.saved.amount),
             f"{line.cache_hits:,}",
         )

@@ -46,12 +46,13 @@ def spend_of(
 
 
 def missing_of(calls: Sequence[CallSum], code: str) -> Missing:
-    """Of a group's calls: those whose cost its sums lack. Those without an answer are bounded in one currency."""
-    own = [c for c in calls if c.role not in APART]
+    """Of a group's calls: those whose cost its sums in this currency lack. Those without an answer are bounded in one
+    currency, and missing from no other; what has neither price nor bound may be of any."""
+    own = [c for c in calls if c.role not in APART and c.currency in (code, None)]
     lost = sum(c.unsettled - c.unbounded for c in own)
     return Missing(
         calls=sum(c.unpriced + c.unsettled for c in own), lost=lost,
-        bound=sum(c.bound for c in own if c.currency == code),
+        bound=sum(c.bound for c in own),
     )
 
 

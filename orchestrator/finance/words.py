@@ -37,6 +37,12 @@ def incomplete(line: Line) -> bool:
     return line.unpriced_calls + line.unsettled_calls > line.apart_unknown_calls
 
 
+def incomplete_in(line: Line, spend: Spend) -> bool:
+    """The same of its sums in the currency of `spend`: a call that is bounded in one is missing from no other."""
+    unit = spend.per_success
+    return incomplete(line) and (unit.value is None or unit.qualifier == "at least")
+
+
 def successes(line: Line) -> str:
     """Known ones, and apart those that spot checks let expect."""
     known = f"{line.successes:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import orjson
 from orchestrator.cascade.signals.measure import at_path
 from orchestrator.records import Json, Signal
 
-_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def confidence_of(signals: Mapping[str, Signal], path: str) -> float | None:
@@ -31,10 +32,10 @@ def signals_to_json(signals: Mapping[str, Signal]) -> bytes:
     """Compact JSON, in their order. A log-probability may be -Infinity: JSON proper can't say so, Python's can. That is
     ten times as slow, and only asked where there is a null (what else is no number) or something that is no JSON."""
     rows = [(s.name, s.value, s.ok, s.reason, round(s.time_ms, 3), s.required, s.proof) for s in signals.values()]
-    try:
-        body = orjson.dumps(rows, option=_STRICT)
-    except TypeError:
-        body = b"null"
+    body = b"null"
+    with contextlib.suppress(TypeError, RecursionError):  # a key that is no text, a number of more than 64 bits
+        if all(_is_json(s.value) for s in signals.values()):  # orjson would write what an Enum and a UUID hold
+            body = orjson.dumps(rows)
     return json.dumps(rows, separators=(",", ":"), default=_plain).encode() if b"null" in body else body
 
 
@@ -48,6 +49,14 @@ def signals_from_json(body: bytes) -> dict[str, Signal]:
         name: Signal(name=name, value=value, ok=ok, reason=reason, time_ms=time_ms, required=required, proof=proof)
         for name, value, ok, reason, time_ms, required, proof in rows
     }
+
+
+def _is_json(value: Json) -> bool:
+    """By exact types: what is derived from them, and all else, is left to `_plain`."""
+    kind = type(value)
+    if kind is dict:
+        return all(map(_is_json, value.values()))
+    return kind in _SCALARS or (kind in (list, tuple) and all(map(_is_json, value)))
 
 
 def _plain(value: Json) -> str:

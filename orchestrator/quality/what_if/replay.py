@@ -7,7 +7,6 @@ what is drawn now has nothing to do with what was drawn, and seen, then.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -18,15 +17,14 @@ from orchestrator.cascade.policy import CompiledPolicy, enforce
 from orchestrator.cascade.policy_views import AfterView, BeforeDecision, GateReading
 from orchestrator.cascade.rules import draw
 from orchestrator.cascade.signals import task_features
-from orchestrator.config.expression_names import reads_confidence
 from orchestrator.config.feature_names import TASK_FEATURES
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.quality.history.recorded import RecordedDraft
+from orchestrator.quality.what_if.plainness import compares_plainly
 from orchestrator.quality.what_if.rebuilt import DraftShape, Rebuilt, confidence_at
 from orchestrator.records import Decision, Json, Task, ValidateMode
 
 Kind = Literal["accept", "escalate", "hand_off", "unknown"]
-PLAIN = re.compile(r"(?<![\w.])confidence\s*(<|>=)\s*threshold\b(?!\s*[-+*/%.])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +81,7 @@ class Replay:
     def compares_plainly(self) -> bool:
         """Is which of confidence and threshold is greater all that its rules ask of the two?"""
         asked = [rule.config.when or "" for rule in self.policy.afters if rule.reads_confidence]
-        return bool(asked) and not any(reads_confidence(PLAIN.sub("true", when)) for when in asked)
+        return bool(asked) and all(compares_plainly(when) for when in asked)
 
     def rebuilt(self, draft: RecordedDraft, contents: Mapping[str, Json]) -> Rebuilt:
         """The run, for this policy and any other over the same step."""

@@ -14,9 +14,9 @@ from orchestrator.config.feature_names import signal_names
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.config.pipeline import Compared
 from orchestrator.config.policy import AfterRule, PolicyConfig
-from orchestrator.expressions import compile_expression
+from orchestrator.quality.what_if.plainness import reads_beside
 from orchestrator.quality.what_if.rebuilt import DraftShape
-from orchestrator.quality.what_if.replay import PLAIN, Bar, Replay
+from orchestrator.quality.what_if.replay import Bar, Replay
 
 _CONTENT = frozenset({"task", "steps", "value"})
 
@@ -61,10 +61,7 @@ def replaying(
 
 def _asks_more(when: str | None) -> bool:
     """Does it read anything of a draft but `signals.X.ok`, its attempt and a plain comparison?"""
-    if when is None:
-        return False
-    nodes = compile_expression(PLAIN.sub("true", when)).tree.walk()
-    paths = [node.path for node in nodes if node.kind in ("path", "has", "name")]
+    paths = () if when is None else reads_beside(when)
     return not all(path == ("attempt",) or (len(path) == 3 and path[::2] == ("signals", "ok")) for path in paths)
 
 

@@ -26,7 +26,15 @@ from orchestrator.finance.export.page.charts import daily_charts, unit_charts
 from orchestrator.finance.phrases import amount, ends, share
 from orchestrator.finance.plain import plain_decimal
 from orchestrator.finance.records import Report, Spend
-from orchestrator.finance.words import SOURCE_WORDS, definition, incomplete, remarks, success_rate, successes
+from orchestrator.finance.words import (
+    SOURCE_WORDS,
+    definition,
+    incomplete,
+    incomplete_in,
+    remarks,
+    success_rate,
+    successes,
+)
 from orchestrator.records import Money
 
 SMALL = Decimal("0.01")
@@ -45,7 +53,7 @@ def render_page(report: Report, breakdown: Breakdown) -> bytes:
         cards=pairs if len(pairs) <= CARDS else [], level=level, urgent=urgent,
         notes=[one for one in breakdown.attention if not one.urgent],
         made=datetime.fromtimestamp(report.created_at, UTC), daily=daily_charts(breakdown),
-        open_codes={spend.currency for line, spend in pairs if incomplete(line)},
+        open_codes={spend.currency for line, spend in pairs if incomplete_in(line, spend)},
         with_errors=any(spend.with_errors for _, spend in pairs), maturing=maturing(report),
         units=unit_charts(report), days=_days(breakdown), meanings=MEANINGS,
         definitions=[definition(one) for one in report.definitions],
@@ -123,7 +131,7 @@ def _template() -> Any:
     environment.tests["incomplete"] = incomplete
     environment.globals |= {
         "measured": measured, "estimated": estimated, "success_rate": success_rate, "successes": successes,
-        "SOURCE_WORDS": SOURCE_WORDS, "by_validator": by_validator, "incomplete": incomplete,
+        "SOURCE_WORDS": SOURCE_WORDS, "by_validator": by_validator, "incomplete_in": incomplete_in,
         "SMALL": SMALL,
     }
     return environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))

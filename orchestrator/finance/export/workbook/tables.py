@@ -12,7 +12,7 @@ from orchestrator.finance.export.figures import ROLES, by_validator, estimated, 
 from orchestrator.finance.export.figures import SHOWN as GROUPS
 from orchestrator.finance.export.workbook.sheet import Column, Table
 from orchestrator.finance.records import Report, Spend
-from orchestrator.finance.words import incomplete, remarks
+from orchestrator.finance.words import incomplete_in, remarks
 from orchestrator.records import TOKEN_CLASSES, Money
 
 COST, RUNS, KNOWN, ESTIMATED, UNIT = "cost", "runs", "known successes", "estimated successes", "cost per success"
@@ -29,7 +29,8 @@ def by_line(report: Report) -> Table:
     pairs = spends(report)
     lines, spend = [line for line, _ in pairs], [one for _, one in pairs]
     units = [one.per_success for one in spend]
-    least, unit_least = [incomplete(line) for line in lines], [unit.qualifier == "at least" for unit in units]
+    least = [incomplete_in(line, one) for line, one in pairs]
+    unit_least = [unit.qualifier == "at least" for unit in units]
     return Table(name=_sheet(report), currencies=[one.currency for one in spend], columns=[
         *_groups(report),
         Column(title=COST, kind="money", values=_amounts(one.total for one in spend), total=True, least=least),
