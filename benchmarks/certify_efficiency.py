@@ -85,13 +85,13 @@ class Drawn:
             found["ceiling"] = lambda: rules.randomised(*args, self.draw)
         return found
 
-    def certified(self, *, traffic: bool = False, last: float = 1.0) -> float | None:
-        """By ours, on the last share of the records."""
+    def certified(self, seed: int, *, traffic: bool = False, last: float = 1.0) -> float | None:
+        """By ours, on the last share of the records. What is set aside is drawn by `seed`."""
         records = self.sample.records()[round(len(self.sample) * (1.0 - last)) :]
         more = {"traffic": self.traffic} if traffic else {}
         return certify(
             records, max_regret=self.tolerance, confidence=self.asked.confidence, loss=self.asked.loss,
-            seed=int(self.draw.integers(1 << 30)), **more,
+            seed=seed, **more,
         ).threshold
 
 
@@ -147,13 +147,15 @@ def redraw(
     labelled, unlabelled = draw.integers(n, size=asked.n), draw.integers(n, size=asked.traffic)
     raw = Drawn(tasks, labelled, unlabelled, tolerance, asked, draw)
     found = {name: (tasks, rule()) for name, rule in raw.baselines().items()}
-    found["certify"] = (tasks, raw.certified())
-    found[TRAFFIC] = (tasks, raw.certified(traffic=True))
+    alone, beside = int(draw.integers(1 << 30)), int(draw.integers(1 << 30))
+    found["certify"] = (tasks, raw.certified(alone))
+    found[TRAFFIC] = (tasks, raw.certified(beside, traffic=True))
     if scored is not None:
         fitted = Drawn(scored, labelled, unlabelled, tolerance, asked, draw)
-        found["fitted"] = (scored, fitted.certified())
-        found["fitted, n in all"] = (scored, fitted.certified(last=1.0 - FIT_SHARE))
-        found[f"fitted {TRAFFIC}"] = (scored, fitted.certified(traffic=True))
+        # by the same seeds, so that only the scores make a difference
+        found["fitted"] = (scored, fitted.certified(alone))
+        found["fitted, n in all"] = (scored, fitted.certified(alone, last=1.0 - FIT_SHARE))
+        found[f"fitted {TRAFFIC}"] = (scored, fitted.certified(beside, traffic=True))
     return Redraw(
         savings={name: max(0.0, under.saving(threshold)) for name, (under, threshold) in found.items()},
         violations={
