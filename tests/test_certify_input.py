@@ -125,11 +125,23 @@ def test_where_validating_is_free_there_is_nothing_to_save() -> None:
     assert "nothing to save" in found.reasons[0]
 
 
-@pytest.mark.parametrize(("asked", "why"), [(None, "the validator was not asked"), (True, "not every draft and")])
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [(None, "the validator was not asked"), (True, "of 200 records 200 with no cost of a validation)")],
+)
 def test_an_unknown_cost_is_said_and_not_taken_for_zero(asked: bool | None, why: str) -> None:
     found = certify(mixed(150, 50, 1, None, asked), max_regret=0.03)
     assert (found.cost_ratio, found.recommendation) == (None, "cascade")
     assert f"has an unknown cost ({why}" in found.reasons[0]
+    assert "goes by the guarantee alone" in found.reasons[-1]
+
+
+def test_an_answer_that_never_came_is_told_apart_from_a_price_that_is_not_known() -> None:
+    rows = [Record(i / 200, i >= 50, True, 1, 10) for i in range(197)]
+    found = certify([*rows, *[Record(0.99, True, None, 1, None)] * 3], max_regret=0.03)
+    assert "(of 200 records 3 with no answer of the validator)" in found.reasons[0]
+    found = certify([*rows, *[Record(0.99, True, True, None, 10)] * 2], max_regret=0.03)
+    assert "(of 199 records 2 with no cost of its draft)" in found.reasons[0]
 
 
 def test_a_drafter_better_than_the_validator_is_recommended_even_where_no_regret_is_certified() -> None:

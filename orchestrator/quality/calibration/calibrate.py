@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.config.fingerprint import gate_fingerprint, step_fingerprint
 from orchestrator.errors import ConfigError, InputError
-from orchestrator.quality.calibration.certificate_file import write_certificate
+from orchestrator.quality.calibration.certificate_file import keep_previous, write_certificate
 from orchestrator.quality.calibration.drafting import marks_of
+from orchestrator.quality.calibration.escalation_price import left_out, with_escalations_priced
 from orchestrator.quality.calibration.evidence import (
     Asked,
     Bars,
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
 class Calibration:
     """A certificate and where it was written. `reached` of the `labelled` tasks came to the rule that compares the
     confidence; the others were decided before it, and the certificate does not speak of them. `notes` are for the
-    screen; `fitted` is the fitted confidence's file, and `diagram` its picture. `ways` compares a gate with others."""
+    screen; `fitted` is the fitted confidence's file, and `diagram` its picture. `ways` compares a gate with others.
+    `escalations` is what their price leaves out. `kept` are copies of the certificate before, and of its fitted
+    confidence, where that one had a threshold and this has none: then `unsure` is what becomes of every draft."""
 
     certificate: Certificate
     path: Path
@@ -62,6 +65,9 @@ class Calibration:
     diagram: Path | None = None
     fit_words: str = ""
     ways: tuple[Way, ...] = ()
+    escalations: str = ""
+    kept: tuple[Path, ...] = ()
+    unsure: Literal["escalate", "hand_off"] = "escalate"
 
     @property
     def words(self) -> str:
@@ -147,6 +153,8 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
     share = 1.0 if fitted is None else 1.0 - asked.fit_share
     require(len(certify_on), _what(fitted), asked, this.attempt, share)
     certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
+    certificate = with_escalations_priced(certificate, place.step, certify_on, evidence.escalations)
+    kept = _kept_before(place, target, fitted) if certificate.threshold is None else ()
     if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
         fitted.write()
     write_certificate(
@@ -160,7 +168,22 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
         fitted=fitted.path if fitted else None, diagram=fitted.diagram if fitted else None,
         fit_words=fitted.words if fitted else "",
         ways=ways(place, certify_on, fitted, certificate) if asked.gate and fitted is not None else (),
+        escalations=left_out(place.step), kept=kept, unsure=place.loaded.config.certificate_lapsed,
     )
+
+
+def _kept_before(place: Place, target: Target, fitted: Fit | None) -> tuple[Path, ...]:
+    """Copies of the certificate in place, if it has a threshold, and of the fitted confidence it was made for."""
+    before = target.before
+    if before is None or before["threshold"] is None:
+        return ()
+    certificate = keep_previous(target.certificate, "certificate")
+    now = (gate_fingerprint if place.asked.gate else step_fingerprint)(place.loaded, place.step)
+    if target.artefact is None or fitted is None or not target.artefact.is_file():
+        return (certificate,)
+    if before["fingerprint"].get("confidence_source") != now["confidence_source"]:
+        return (certificate,)  # another fit stands there: a copy that was kept of the right one stays
+    return certificate, keep_previous(target.artefact, "fitted confidence")
 
 
 def _certify(

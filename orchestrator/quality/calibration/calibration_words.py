@@ -30,8 +30,11 @@ def words(done: Calibration) -> str:
         _tested(c),
         f"guarantee: {c.guarantee}",
         f"written to {done.path}",
+        *_kept(done),
         *(_way(way) for way in done.ways),
     ]
+    if done.ways and done.escalations:
+        lines.append(f"of the cascade beside the gate: {done.escalations}")
     if gate:
         lines.append("other drafts come to the threshold behind the gate now, so its certificate lapses: calibrate it")
     return "\n".join([*lines, f"recommendation: {c.recommendation.replace('_', ' ')} ({'; '.join(c.reasons)})"])
@@ -57,6 +60,20 @@ def _tested(c: Certificate) -> str:
         f"threshold {c.threshold:.6g}: accepts {c.accepted} of {c.n} ({c.coverage:.1%}), {c.regretted:g} of them "
         f"lost; p = {c.p_value:.3g} against {c.delta:.3g}"
     )
+
+
+def _kept(done: Calibration) -> list[str]:
+    """What it means that a certificate without a threshold took the place of one that had one."""
+    if not done.kept:
+        return []
+    what = "task that comes to the gate" if done.signal == "gate" else "draft that comes to the threshold"
+    happens = "is handed off (certificate_lapsed: hand_off)" if done.unsure == "hand_off" else "escalates"
+    kept = " and ".join(str(path) for path in done.kept)
+    under = "under its own name" if len(done.kept) == 1 else "under their own names"
+    return [
+        f"from now on every {what} {happens}; the one before is kept as {kept}, and counts as it did once put back "
+        f"{under}"
+    ]
 
 
 def _way(way: Way) -> str:

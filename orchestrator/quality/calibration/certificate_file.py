@@ -31,6 +31,17 @@ def write_certificate(
     write_json(path, body, "certificate")
 
 
+def keep_previous(path: Path, what: str) -> Path:
+    """A copy beside `path`, as NAME.previous.json: where it is. Raises InputError where it can't be made."""
+    kept = path.with_name(f"{path.stem}.previous{path.suffix}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the {what} before can't be read from {str(path)!r}: {error.strerror}") from error
+    write_text(kept, text, f"{what} before")
+    return kept
+
+
 def write_json(path: Path, body: Mapping[str, Any], what: str) -> None:
     write_text(path, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n", what)
 

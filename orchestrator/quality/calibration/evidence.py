@@ -60,7 +60,8 @@ class Unlabelled:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """`known` are the drafts that came to the rule that compares the confidence, of `tasks` looked at. `notes` are
-    what a reader of the certificate should know of where they come from."""
+    what a reader of the certificate should know of where they come from. `escalations` are what recorded ones of the
+    step cost, where the `validator_cost` of each of `known` is that of the validator's own answer."""
 
     source: str
     known: tuple[Known, ...]
@@ -68,6 +69,7 @@ class Evidence:
     reference: Reference
     traffic: tuple[Unlabelled, ...] = ()
     notes: tuple[str, ...] = ()
+    escalations: tuple[Money, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

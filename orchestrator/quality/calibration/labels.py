@@ -15,6 +15,7 @@ from orchestrator.canonical import canonical
 from orchestrator.config.loaded import LoadedStep
 from orchestrator.errors import InputError, TaskError
 from orchestrator.quality.calibration.drafting import Drafted, draft_all, refused, validate_all
+from orchestrator.quality.calibration.escalation_price import recorded_escalations
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source
 from orchestrator.quality.calibration.from_ledger import unlabelled
 from orchestrator.quality.calibration.guarantees import require
@@ -86,6 +87,7 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
             source=_counted(len(tasks), len(given)), tasks=len(tasks), reference="label",
             known=tuple(known(one, draft_ok=bool(one.collected.draft_ok), answers=answers) for one in reached),
             traffic=await unlabelled(place, await asyncio.to_thread(_runs_of, place, tasks)),
+            escalations=await recorded_escalations(place) if validate else (),
         )
 
     return gather

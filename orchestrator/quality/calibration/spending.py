@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.bounds import TaskBound, task_bounds
 from orchestrator.quality.calibration.drafting import drafts, named, record_id, validations, with_kept
+from orchestrator.quality.calibration.escalation_price import recorded_escalations
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source, Unlabelled
 from orchestrator.quality.calibration.from_ledger import unlabelled
 from orchestrator.quality.calibration.labels import known
@@ -90,7 +91,7 @@ def by_spending(
         return Evidence(
             source=f"{bought.drafted} tasks drawn at random, for {spent} of {limit}",
             tasks=bought.drafted, known=tuple(bought.known), reference="validator", notes=tuple(bought.notes),
-            traffic=traffic,
+            traffic=traffic, escalations=await recorded_escalations(place),
         )
 
     return gather

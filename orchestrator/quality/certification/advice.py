@@ -57,13 +57,13 @@ def advise(
         return say("always_draft", better, why) if better else say("always_validate", why)
     if accepted == sample.n and (costs.threshold is None or costs.threshold < 1.0):
         held = f"the {_named(sample.loss)} stays within {tolerance:g} with every draft accepted"
-        return say("always_draft", held, f"it {costs.words}", better)
+        return say("always_draft", held, f"it {costs.words}", better, _by_the_guarantee(costs))
     if better:
-        return say("always_draft", better, f"the threshold {figures}")
+        return say("always_draft", better, f"the threshold {figures}", _by_the_guarantee(costs))
     if costs.threshold is not None and costs.threshold >= 1.0:
         return say("always_validate", f"no threshold pays: the lowest certified one {figures}", _why_dear(costs))
     undrafted = None if drafts_first else "the others go undrafted to the validator"
-    return say("cascade", f"the threshold {figures}", undrafted)
+    return say("cascade", f"the threshold {figures}", undrafted, _by_the_guarantee(costs))
 
 
 def guarantee_in_words(
@@ -90,6 +90,13 @@ def _why_none(sample: Sample, tolerance: float, delta: float) -> str:
     if sample.loss == "selective" and sample.base <= tolerance:
         return f"no threshold can be certified: too few drafts are accepted to tell, it takes {needed} and some more"
     return "no threshold can be certified: losses stand among the surest drafts, so that the confidence does not tell"
+
+
+def _by_the_guarantee(costs: Costs) -> str | None:
+    """A recommendation without a cost says nothing of money."""
+    if costs.threshold is not None:
+        return None
+    return "this goes by the guarantee alone: whether it saves anything is not known"
 
 
 def _why_dear(costs: Costs) -> str:
@@ -121,9 +128,7 @@ def _costs(sample: Sample, accepted: int, drafts_first: bool) -> Costs:
     drafts = [r.draft_cost for r in sample.records]
     validations = [r.validator_cost for r in sample.records]
     if None in drafts or None in validations:
-        asked = any(r.validator_ok is not None for r in sample.records)
-        why = "not every draft and validation was priced" if asked else "the validator was not asked"
-        return Costs(None, None, why)
+        return Costs(None, None, _why_unknown(sample))
     always, every_draft = _total(validations), _total(drafts)
     if not always:
         return Costs(None, None, "nothing was validated at a cost", free=bool(drafts))
@@ -131,6 +136,19 @@ def _costs(sample: Sample, accepted: int, drafts_first: bool) -> Costs:
     escalated = max(0.0, always - _total([validations[i] for i in served]))
     made = every_draft if drafts_first else _total([drafts[i] for i in served])
     return Costs((made + escalated) / always, every_draft / always)
+
+
+def _why_unknown(sample: Sample) -> str:
+    """An answer that the validator never gave is told apart from a price that is not known."""
+    records = sample.records
+    if all(r.validator_ok is None and r.validator_cost is None for r in records):
+        return "the validator was not asked"
+    counts = {
+        "no answer of the validator": sum(r.validator_ok is None and r.validator_cost is None for r in records),
+        "no cost of a validation": sum(r.validator_ok is not None and r.validator_cost is None for r in records),
+        "no cost of its draft": sum(r.draft_cost is None for r in records),
+    }
+    return f"of {sample.n} records " + ", ".join(f"{n} with {what}" for what, n in counts.items() if n)
 
 
 def _total(costs: Sequence[Cost | None]) -> float:
