@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,18 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cascade.run import Run, new_id
 from orchestrator.cascade.settle import sum_money
-from orchestrator.errors import Cancelled, ConfigChanged, EscalationPaused, InputError, Outage, UnpricedCall
+from orchestrator.errors import (
+    Cancelled,
+    ConfigChanged,
+    DuplicateTask,
+    EscalationPaused,
+    InputError,
+    Outage,
+    UnpricedCall,
+)
 from orchestrator.outcome_file import OutcomeFile, RejectedFile, append_private, handed_off_line
 from orchestrator.pipeline import DEFAULT_STORE, Pipeline
-from orchestrator.records import Mode, Money, Outcome
+from orchestrator.records import Mode, Money, Outcome, Task
 from orchestrator.task_file import measure, read
 from orchestrator.worst_case import WorstCase, typical, worst_case
 
@@ -52,7 +60,9 @@ class RunOptions:
 
 @dataclass(slots=True, kw_only=True)
 class RunSummary:
-    """What a file run did. `resumed` of the tasks were done before; costs are of this run, per currency."""
+    """What a file run did. `tasks`, `by_status`, `succeeded` and `known` are of all its tasks, `resumed` of which were
+    done before; the rest is of this run: costs per currency, `unpriced_calls` that used tokens without a price, and
+    `unsettled_calls` that may be billed although no usable answer came."""
 
     tasks: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
@@ -66,6 +76,7 @@ class RunSummary:
     spent: dict[str, int] = field(default_factory=dict)
     saved: dict[str, int] = field(default_factory=dict)
     unpriced_calls: int = 0
+    unsettled_calls: int = 0
     worst_case: WorstCase | None = None
     typical: str = ""
     out: Path | None = None
@@ -123,11 +134,12 @@ async def _run(
     handed = files.enter_context(append_private(options.handed_off)) if options.handed_off else None
     if options.progress is not None:
         options.progress.start(total)
-    runs = _runs(options, rt, summary, rejects)
+    ids = _Ids()
+    runs = _runs(options, rt, summary, rejects, ids)
     async with contextlib.aclosing(pipeline.flow(runs, concurrency=options.concurrency)) as done:
         async for run in done:
             if run.outcome is None:
-                _refused(run, summary, rejects)
+                _refused(run, summary, rejects, ids)
             else:
                 _count(run, run.outcome, summary)
                 if out.write(run.outcome):
@@ -144,7 +156,9 @@ async def _run(
     summary.rejected_file = rejects.path if summary.rejected else None
 
 
-def _runs(options: RunOptions, rt: Runtime, summary: RunSummary, rejects: RejectedFile) -> Iterator[Run]:
+def _runs(
+    options: RunOptions, rt: Runtime, summary: RunSummary, rejects: RejectedFile, ids: _Ids
+) -> Iterator[Run]:
     """Lines of the task file as runs, until something says stop."""
     taken = 0
     for line in read(options.tasks, task_bytes=rt.config.limits.task_bytes, schema=rt.loaded.task_schema):
@@ -156,6 +170,7 @@ def _runs(options: RunOptions, rt: Runtime, summary: RunSummary, rejects: Reject
             summary.rejected += 1
             rejects.write(line.number, line.error, line.text)
             continue
+        ids.note(line.task, line.number)
         yield Run(task=line.task, run_id=new_id("r", rt.clock()), line=line.number)
 
 
@@ -170,7 +185,7 @@ def _stop_where(options: RunOptions, summary: RunSummary) -> None:
         summary.stopped = f"{most} are spent (--max-cost)"
 
 
-def _refused(run: Run, summary: RunSummary, rejects: RejectedFile) -> None:
+def _refused(run: Run, summary: RunSummary, rejects: RejectedFile, ids: _Ids) -> None:
     """A task that never became a run: the line is rejected, or the whole run stops."""
     error = run.error or Cancelled("not run")
     if isinstance(error, ConfigChanged):
@@ -178,8 +193,29 @@ def _refused(run: Run, summary: RunSummary, rejects: RejectedFile) -> None:
     if isinstance(error, EscalationPaused):
         summary.stopped = str(error)
         return
+    if isinstance(error, DuplicateTask) and (first := ids.first(run.task)) not in (None, run.line):
+        words = f"lines {first} and {run.line} of the file have the same id, {run.task.id!r}, with other content"
+        error = DuplicateTask(words)
     summary.rejected += 1
     rejects.write(run.line or 0, error, f"id {run.task.id!r}")
+
+
+class _Ids:
+    """The line that each task's id stood on first, for the latest ids only: all of them would grow with the file."""
+
+    MOST = 20_000
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[tuple[str, str | None], int] = OrderedDict()
+
+    def note(self, task: Task, line: int) -> None:
+        if task.id is not None:
+            self._lines.setdefault((task.tenant, task.id), line)
+        if len(self._lines) > self.MOST:
+            self._lines.popitem(last=False)
+
+    def first(self, task: Task) -> int | None:
+        return self._lines.get((task.tenant, task.id))
 
 
 def _count(run: Run, outcome: Outcome, summary: RunSummary) -> None:
@@ -196,7 +232,9 @@ def _count(run: Run, outcome: Outcome, summary: RunSummary) -> None:
         summary.spent[money.currency] = summary.spent.get(money.currency, 0) + money.nano
     for money in sum_money(run.saved)[0]:
         summary.saved[money.currency] = summary.saved.get(money.currency, 0) + money.nano
-    summary.unpriced_calls += sum(call.cost is None for call in outcome.calls)
+    unknown = Counter(call.state for call in outcome.calls if call.cost is None)
+    summary.unpriced_calls += unknown["settled"]
+    summary.unsettled_calls += unknown["unsettled"]
 
 
 async def _reachable(rt: Runtime) -> None:

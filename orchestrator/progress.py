@@ -68,8 +68,8 @@ class Progress:
     def _words(self, summary: RunSummary) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
         parts = [f"{summary.tasks / seconds:,.0f}/s"]
-        if summary.tasks:
-            parts.append(f"{summary.escalated / summary.tasks:.0%} escalated")
+        if taken := summary.tasks - summary.resumed:
+            parts.append(f"{summary.escalated / taken:.0%} escalated")
         parts += [f"{nano / 1e9:.4f} {currency}" for currency, nano in summary.spent.items()]
         return ", ".join(parts)
 

@@ -216,7 +216,8 @@ def _digest(raw: bytes) -> str:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    """The requests so far; a last line that its writer has not finished yet is left for the next look."""
+    return [orjson.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 async def serve(arguments: argparse.Namespace) -> None:

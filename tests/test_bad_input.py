@@ -40,18 +40,22 @@ def url(tmp_path: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def provider(folder: Path, *arguments: str) -> Iterator[str]:
     port = folder / "port"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.loopback", "--port-file", str(port), "--log", str(folder / "log"),
-         "--models", "drafter,validator", "--seconds", "120", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )
-    try:
+    words = [sys.executable, "-m", "tests.loopback", "--port-file", str(port), "--log", str(folder / "log"),
+             "--models", "drafter,validator", *arguments]
+    with started(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
         yield f"http://127.0.0.1:{port.read_text()}/v1"
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def started(words: list[str], **given: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone, and its pipes closed, when the block ends, however that ends."""
+    with subprocess.Popen(words, **given) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def command(folder: Path, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
@@ -308,18 +312,19 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on_where_it_stopped(
 
 def test_an_interrupted_run_is_exit_code_130_and_resumes(tmp_path: Path) -> None:
     """Ctrl-C while answers are on their way: 130, no traceback; the same command does the rest, nothing twice."""
-    with provider(tmp_path, "--latency-ms", "40") as url:
+    never_done = ",".join(["ok"] * 60 + ["hang"])  # however late this process looks, the run has not ended
+    with provider(tmp_path, "--latency-ms", "40", "--plan", never_done) as url:
         pipeline(tmp_path, url)
         write_tasks(tmp_path / "tasks.jsonl", 300)
         words = [sys.executable, "-m", "orchestrator", "run", "p", "tasks.jsonl", "--out", "out.jsonl", "--yes",
                  "--concurrency", "8"]
-        running = subprocess.Popen(
+        with started(
             words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job inherits it ignored
-        )
-        wait_for(lambda: len(completions(tmp_path)) > 60)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        ) as running:
+            wait_for(lambda: len(completions(tmp_path)) > 60)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
         assert (running.returncode, "Traceback" in said) == (INTERRUPTED, False), said
         assert "interrupted" in said
         before = rows(tmp_path, "SELECT count(*) FROM call WHERE state = 'intent'")

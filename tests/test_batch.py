@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.config.quantities import parse_money
 from orchestrator.errors import ConfigChanged, InputError, Outage, StoreError, UnpricedCall
 from tests.loopback import Loopback
 from tests.pipelines import POLICY, write_pipeline, write_tasks
+from tests.trail import command
 
 MODELS = ("drafter", "validator")
 
@@ -62,6 +64,26 @@ async def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None
     assert sorted(o["id"] for o in lines(tmp_path / "out.jsonl")) == sorted(f"t{i}" for i in range(20))
 
 
+async def test_the_screen_says_which_costs_are_unknown_and_which_figures_are_of_this_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("orchestrator.cascade.draft.OUTAGE_POLL_S", 0.05)
+    write_tasks(tmp_path / "tasks.jsonl", 5)
+    async with Loopback(models=MODELS) as server:
+        asked = options(tmp_path, server.url)
+        words = ["run", str(asked.pipeline), str(asked.tasks), "--out", str(asked.out), "--store", asked.store, "--yes"]
+        _, first = await command(capsys, *words, "--limit", "3")
+        server.plan.append("cut")
+        code, again = await command(capsys, *words)
+    assert code == 0, again
+    assert "in all" not in first
+    assert "unsettled" not in first
+    assert re.search(r"^tasks +5 +in all +3 of them done before", again, re.MULTILINE)
+    assert re.search(r"^accepted +5 +in all", again, re.MULTILINE)
+    assert re.search(r"^spent +0\.\d+ USD +of this run +1 call unsettled \(may be billed", again, re.MULTILINE)
+    assert "unpriced" not in again
+
+
 async def test_a_torn_last_line_of_out_is_mended(tmp_path: Path) -> None:
     write_tasks(tmp_path / "tasks.jsonl", 5)
     await run(tmp_path)
@@ -87,6 +109,7 @@ async def test_bad_lines_are_rejected_with_their_number_and_stop_nothing(tmp_pat
     assert (summary.tasks, summary.rejected, summary.exit_code) == (3, 8, 1)
     assert sorted(r["line"] for r in rejected) == [2, 3, 4, 5, 6, 7, 8, 9]
     assert all(r["error"] for r in rejected)
+    assert "lines 1 and 9 of the file have the same id, 't0'," in next(r["error"] for r in rejected if r["line"] == 9)
 
 
 async def test_csv_columns_become_input_meta_and_expected(tmp_path: Path) -> None:

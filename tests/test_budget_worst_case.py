@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from orchestrator.batch import RunOptions, arun_file
+from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import InputError
 from orchestrator.pipeline import Pipeline
 from orchestrator.records import Answer, Money, Request, Task, Usage
@@ -135,3 +136,16 @@ async def test_run_says_the_typical_cost_once_there_is_history_and_asks_with_bot
         await run(confirm=lambda words: bool(asked.append(words)))
     assert "(20 tasks at the mean of this pipeline's last 5 runs)" in asked[0]
     assert "above the limit of 0.01 USD" in asked[0]
+
+
+async def test_the_typical_cost_leaves_the_drafts_of_calibrate_out(tmp_path: Path) -> None:
+    path, url = write_pipeline(tmp_path / "p", policy=ALWAYS), f"sqlite:///{tmp_path}/s.db"
+    clients = {"drafter": greedy('{"label":"a"}', "drafter"), "validator": greedy('{"label":"b"}', "validator")}
+    tasks = [Task(input={"text": f"text {i}"}, expected={"label": "a"}) for i in range(4)]
+    async with Pipeline.load(path, store=url, clients=clients) as pipeline:
+        outcome = await pipeline.arun(tasks[0])
+    async with Pipeline(load_pipeline(path), store=url, clients=clients, calibrating=True) as pipeline:
+        async for _ in pipeline.collect(tasks):
+            pass
+        seen = await (await pipeline.runtime()).store.spent_so_far("labels")
+    assert seen == SpentSoFar(runs=1, costs=outcome.costs)

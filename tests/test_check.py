@@ -43,6 +43,12 @@ def test_a_file_that_does_not_load_is_the_only_error(tmp_path: Path) -> None:
     assert report.exit_code == 2
 
 
+def test_a_policy_given_for_a_pipeline_is_called_one(tmp_path: Path) -> None:
+    report = check(write_pipeline(tmp_path).parent / "policy.yaml")
+    assert [f.message.partition(":")[0] for f in report.findings] == ["this is a policy file, not a pipeline"]
+    assert report.summary == f"{tmp_path / 'policy.yaml'}: 1 error, 0 warnings"
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [

@@ -43,16 +43,27 @@ async def test_it_runs_as_a_process_whose_log_outlives_a_kill(tmp_path: Path, in
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.loopback", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"ready\n"
-    url = f"http://127.0.0.1:{port.read_text()}/v1"
-    statuses = [await post(url, f"c{i}") for i in range(3)]
-    process.kill()
-    await process.wait()
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        url = f"http://127.0.0.1:{port.read_text()}/v1"
+        statuses = [await post(url, f"c{i}") for i in range(3)]
+    finally:
+        process.kill()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]  # else its pipe is closed after the loop is
     assert statuses == ([200, 200, 200] if instant else [200, 500, 200])
     assert [line["id"] for line in read_log(log)] == ["c0", "c1", "c2"]
     assert {line["path"] for line in read_log(log)} == {"/v1/chat/completions"}
-    process._transport.close()  # type: ignore[attr-defined]  # else its pipe is closed after the loop is
+
+
+def test_a_line_of_the_log_that_is_half_written_is_left_for_the_next_look(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb", buffering=0) as file:
+        file.write(b'{"id":"c0"}\n{"id":')
+        assert read_log(log) == [{"id": "c0"}]
+        file.write(b'"c1"}\n')
+    assert read_log(log) == [{"id": "c0"}, {"id": "c1"}]
 
 
 async def test_the_same_question_has_the_same_answer(tmp_path: Path) -> None:

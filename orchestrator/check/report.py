@@ -14,7 +14,9 @@ from orchestrator.check.lapsed import lapse_findings
 from orchestrator.check.residency import Address, reachable_addresses
 from orchestrator.check.spent import budget_findings
 from orchestrator.config.loader import load_pipeline
+from orchestrator.config.yaml12 import read_yaml
 from orchestrator.errors import OrchestratorError
+from orchestrator.finance.phrases import counted
 
 if TYPE_CHECKING:
     from orchestrator.models.client import Probe
@@ -40,7 +42,8 @@ class CheckReport:
 
     @property
     def summary(self) -> str:
-        return f"{self.path}: {self.count('error')} errors, {self.count('warning')} warnings"
+        found = f"{counted(self.count('error'), 'error')}, {counted(self.count('warning'), 'warning')}"
+        return f"{self.path}: {found}"
 
     def count(self, level: Literal["error", "warning", "info"]) -> int:
         return sum(finding.level == level for finding in self.findings)
@@ -58,7 +61,7 @@ def check_pipeline(
     try:
         loaded = load_pipeline(path, env=env)
     except OrchestratorError as error:
-        return CheckReport(path=path, findings=(fault("", error),))
+        return CheckReport(path=path, findings=(_is_a_policy(path) or fault("", error),))
     findings: list[Finding] = []
     checked = compiled(loaded, findings)
     for one in CHECKS:
@@ -76,3 +79,15 @@ def check_pipeline(
         path=path, findings=tuple(dict.fromkeys(findings)), resolved=loaded.resolved, probes=probes,
         addresses=tuple(reachable_addresses(loaded, checked.clients)) if residency else (),
     )
+
+
+def _is_a_policy(path: Path) -> Finding | None:
+    """Where a policy was given for a pipeline, the faults that it has as one say nothing."""
+    try:
+        data = read_yaml(path).data
+    except OrchestratorError:
+        return None
+    if not isinstance(data, Mapping) or "policy" not in data or "pipeline" in data or "steps" in data:
+        return None
+    words = "this is a policy file, not a pipeline: check the pipeline whose step names it under `policy:`"
+    return Finding("error", str(path), words)

@@ -85,17 +85,27 @@ def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
         print_json(summary)
         return
     spent = [f"{nano / 1_000_000_000:.6f} {currency}" for currency, nano in sorted(summary.spent.items())]
-    unpriced = f"{summary.unpriced_calls} calls unpriced" if summary.unpriced_calls else ""
+    every, now = ("in all", "of this run") if summary.resumed else ("", "")
     rows = [
-        ("tasks", summary.tasks, f"{summary.resumed} of them done before" if summary.resumed else ""),
-        *((status, count, "") for status, count in sorted(summary.by_status.items()) if count),
-        ("rejected", summary.rejected, summary.rejected_file),
-        ("escalated", summary.escalated, ""),
-        ("successes", summary.succeeded, f"of {summary.known} whose success is known"),
-        ("spent", " + ".join(spent) or "0", unpriced),
-        ("seconds", f"{summary.seconds:.1f}", ""),
+        ("tasks", summary.tasks, every, f"{summary.resumed} of them done before" if summary.resumed else ""),
+        *((status, count, every, "") for status, count in sorted(summary.by_status.items()) if count),
+        ("successes", summary.succeeded, every, f"of {summary.known} whose success is known"),
+        ("rejected", summary.rejected, now, summary.rejected_file),
+        ("escalated", summary.escalated, now, ""),
+        ("spent", " + ".join(spent) or "0", now, _unknown_costs(summary)),
+        ("seconds", f"{summary.seconds:.1f}", now, ""),
     ]
-    print_table(("", "", ""), rows)
+    print_table(("", "", "", ""), rows)
+
+
+def _unknown_costs(summary: RunSummary) -> str:
+    """What the sum spent leaves out, in the words of docs/prices.md."""
+    from orchestrator.finance.phrases import counted
+
+    unpriced = f"{counted(summary.unpriced_calls, 'call')} unpriced (used tokens, no price)"
+    unsettled = f"{counted(summary.unsettled_calls, 'call')} unsettled (may be billed; the report has the upper bound)"
+    told = ((summary.unpriced_calls, unpriced), (summary.unsettled_calls, unsettled))
+    return ", ".join(words for calls, words in told if calls)
 
 
 def _print_check(report: CheckReport, *, as_json: bool) -> None:

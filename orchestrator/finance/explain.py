@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from orchestrator.errors import InputError
 from orchestrator.finance.configured import config
-from orchestrator.finance.explain_calls import Bills, call_json, iso, money
+from orchestrator.finance.explain_calls import Bills, call_json, followed_by, iso, money
 from orchestrator.finance.explain_history import history
 from orchestrator.finance.explain_seals import Seals, closed_in
 from orchestrator.finance.explain_text import text_of
@@ -27,6 +27,7 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
         found = taken[0]
         seals, bills = Seals.read(connection, run_id), Bills(connection)
         ended = _rows(connection, run_id, outcome)
+        calls = _rows(connection, run_id, call, call.c.started_at, call.c.call_id)
         ran_under = connection.execute(
             select(config.c.version, config.c.mode, config.c.body_json)
             .where(config.c.config_id == found["config_id"])
@@ -47,9 +48,9 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
             "history": history(connection, ended[0], found["source_run_id"], seals) if ended else [],
             "steps": [_step(row, names.get(row["step"], ())) for row in _rows(connection, run_id, step)],
             "calls": [
-                {**call_json(row, bills), "seal": seals.of("call", row["call_id"]),
-                 "close": closed_in(connection, row["ended_at"])}
-                for row in _rows(connection, run_id, call, call.c.started_at, call.c.call_id)
+                {**call_json(row, bills), "followed_by": followed_by(row, calls),
+                 "seal": seals.of("call", row["call_id"]), "close": closed_in(connection, row["ended_at"])}
+                for row in calls
             ],
             "spot_checks": [_timed(row) for row in _rows(connection, run_id, spot_check)],
             "feedback": [

@@ -1,10 +1,11 @@
-"""One call's cost written out: tokens of each class times the stored price, and where that price is from."""
+"""One call written out: tokens of each class times the stored price, where that price is from, and what came of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, select
@@ -62,6 +63,18 @@ class Bills:
 
 def _rate(top: int, bottom: int) -> str:
     return plain_decimal(_TWELVE.divide(Decimal(top), Decimal(bottom)))
+
+
+def followed_by(row: dict[str, Any], calls: Sequence[dict[str, Any]]) -> Literal["asked_again", "redone"] | None:
+    """What the run's other calls tell of a validator's answer. `asked_again`: it could not be read, since the same was
+    asked once more. `redone`: its verdict was not served; whether it rejected, could not be read, or broke the output
+    schema stands in no row. None: nothing, or there was no answer."""
+    if row["role"] not in ("judge", "repair", "redo") or row["state"] != "settled" or row["error"] is not None:
+        return None
+    others = [(one["role"], one["sample"]) for one in calls if one["step"] == row["step"]]
+    if any(role == row["role"] and sample > row["sample"] for role, sample in others):
+        return "asked_again"
+    return "redone" if row["role"] != "redo" and any(role == "redo" for role, _ in others) else None
 
 
 def call_json(row: dict[str, Any], bills: Bills) -> dict[str, Any]:

@@ -48,10 +48,22 @@ def _call(one: dict[str, Any]) -> Iterator[str]:
     account = f", account {one['account']}" if one["account"] else ""
     asked = f"  {one['step']} {one['role']} attempt {one['attempt']}: {one['model']}{answered}"
     yield f"{asked}, {tokens}{tier}{account}, cost {cost} ({one['provenance'] or one['state']}){error}"
+    yield from (f"      {line}" for line in _answer(one))
     yield from (f"      {line}" for line in _bill(one))
     if one["budgets"]:
         yield f"      budgets: {', '.join(one['budgets'])}"
     yield f"      {_place(one)}"
+
+
+def _answer(one: dict[str, Any]) -> Iterator[str]:
+    """What is known of its answer: a run keeps no text."""
+    if one["finish_reason"] not in (None, "stop"):
+        yield f"the answer ended by {one['finish_reason']!r}"
+    if one["followed_by"] == "asked_again":
+        what = "its value broke the output schema" if one["role"] == "redo" else "its verdict could not be read"
+        yield f"{what}: asked once more"
+    elif one["followed_by"] == "redone":
+        yield "its verdict was not served (rejected, unreadable or against the output schema: no row says which): redo"
 
 
 def _bill(one: dict[str, Any]) -> Iterator[str]:

@@ -36,4 +36,5 @@ def latest(connection: Connection, pipeline: str) -> SpentSoFar:
     for nano, currency in connection.execute(query):
         runs += 1
         sums[currency] = sums.get(currency, 0) + nano
-    return SpentSoFar(runs=runs, costs=tuple(Money(nano=nano, currency=code) for code, nano in sorted(sums.items()) if nano))
+    costs = (Money(nano=nano, currency=code) for code, nano in sorted(sums.items()) if nano)
+    return SpentSoFar(runs=runs, costs=tuple(costs))
