@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import create_engine, select
@@ -137,12 +138,16 @@ def _sum_up(place: Path) -> None:
     engine.dispose()
 
 
-def _copy(connection: sqlite3.Connection, name: str, day: int) -> None:
+def copy_rows(connection: sqlite3.Connection, name: str, source: str, value: Callable[[str], str]) -> None:
+    """The rows of `source`, a table of the same columns and perhaps a condition, once more into `name`; `value` is what
+    each column becomes, in SQL."""
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-    values = ", ".join(_shifted(column, day) for column in columns)
-    connection.execute(
-        f"INSERT INTO {name} ({', '.join(columns)}) SELECT {values} FROM {name} WHERE {_first_day(name)}"
-    )
+    values = ", ".join(map(value, columns))
+    connection.execute(f"INSERT INTO {name} ({', '.join(columns)}) SELECT {values} FROM {source}")
+
+
+def _copy(connection: sqlite3.Connection, name: str, day: int) -> None:
+    copy_rows(connection, name, f"{name} WHERE {_first_day(name)}", lambda column: _shifted(column, day))
 
 
 def _shifted(column: str, day: int) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+from functools import partial
 from pathlib import Path
 
-from benchmarks.ledger_fill import FAST
+from benchmarks.ledger_fill import FAST, copy_rows
 from orchestrator.models.logprobs import summarise
 from orchestrator.pipeline import Pipeline
 from orchestrator.records import Answer, Request, Task, Usage
@@ -66,14 +67,8 @@ def multiply(place: Path, times: int) -> None:
             connection.execute(f"CREATE TEMP TABLE lived_{name} AS SELECT * FROM {name}")
         for copy in range(1, times):
             for name in COPIED:
-                _copy(connection, name, copy)
+                copy_rows(connection, name, f"lived_{name}", partial(_value, copy=copy))
             connection.commit()
-
-
-def _copy(connection: sqlite3.Connection, name: str, copy: int) -> None:
-    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-    values = ", ".join(_value(column, copy) for column in columns)
-    connection.execute(f"INSERT INTO {name} ({', '.join(columns)}) SELECT {values} FROM lived_{name}")
 
 
 def _value(column: str, copy: int) -> str:
