@@ -197,7 +197,7 @@ def test_forget_erases_a_task_and_needs_one_of_task_and_tenant(
     assert run_command(["forget", "--task", "t1", "--tenant", "acme"]) == 2
     capsys.readouterr()
     assert run_command(["forget", "--task", "t1", "--yes"]) == 0
-    assert "erased of task 't1': 1 runs" in capsys.readouterr().err
+    assert "erased of task 't1': 1 run," in capsys.readouterr().err
 
 
 def test_a_mistyped_store_is_an_error_and_no_new_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

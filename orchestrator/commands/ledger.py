@@ -118,6 +118,7 @@ def forget(tasks: tuple[str, ...], tenant: str | None, yes: bool, store: str) ->
       orchestrator forget --tenant acme --yes
     """
     from orchestrator.commands.opened import with_store
+    from orchestrator.finance.phrases import counted
 
     if bool(tasks) == (tenant is not None):
         raise click.UsageError("give --task ID or --tenant T")
@@ -129,7 +130,8 @@ def forget(tasks: tuple[str, ...], tenant: str | None, yes: bool, store: str) ->
         return await opened.forget(task_keys=[opened.digest(b"id:" + task.encode()) for task in tasks], tenant=tenant)
 
     done = with_store(store, erase)
-    click.echo(f"erased of {whom}: {done.runs} runs, {done.contents} texts, {done.answers} cached answers", err=True)
+    counts = ((done.runs, "run"), (done.contents, "text"), (done.answers, "cached answer"))
+    click.echo(f"erased of {whom}: {', '.join(counted(n, what) for n, what in counts)}", err=True)
     if done.open_runs:
         click.echo(f"{done.open_runs} of these runs are not done: forget again once they are", err=True)
 

@@ -78,13 +78,15 @@ def _document(done: Verified) -> dict[str, object]:
 
 
 def _text(done: Verified) -> str:
+    from orchestrator.finance.phrases import counted
+
     calls, found = done.calls, done.findings
     lines = [f"{one.kind}: {one.words}" for one in found.kept]
     if found.count > len(found.kept):
         lines.append(f"and {found.count - len(found.kept):,} more")
-    before = sum(done.unsealed.values())
+    sealed, before = counted(done.sealed, "sealed row"), counted(sum(done.unsealed.values()), "row")
     lines += [
-        f"{done.sealed:,} sealed rows in the chains of {done.writers:,} writers; {before:,} rows from before the chain",
+        f"{sealed} in the chains of {counted(done.writers, 'writer')}; {before} from before the chain",
         f"{calls.derived:,} costs derived again from usage and price; {calls.by_provider:,} are the provider's own, "
         f"{calls.price_not_kept:,} have a price that is not in the ledger",
         f"closed months: {', '.join(done.closes) or 'none'}",
