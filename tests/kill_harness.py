@@ -65,7 +65,8 @@ class Provider:
         self.url = f"http://127.0.0.1:{port_file.read_text().strip()}/v1"
 
     def seen(self) -> list[str]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        written = self.log.read_text().splitlines(keepends=True)  # the last one may be half written
+        lines = [json.loads(line) for line in written if line.endswith("\n")]
         return [line["id"] for line in lines if line["path"].endswith("chat/completions")]
 
     def stop(self) -> None:
