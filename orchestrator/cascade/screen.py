@@ -12,6 +12,9 @@ from orchestrator.config.feature_names import TASK_FEATURES
 from orchestrator.errors import ExpressionError
 from orchestrator.records import Decision, StepResult, Task
 
+BY_MODE = "mode"
+"""What stands for a rule where the mode decides: nothing is drafted."""
+
 
 async def screen(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
     """Skip, forbid, send on to recall, or straight to the validator or a person."""
@@ -35,7 +38,7 @@ def _screen(run: Run, step: Step, rt: Runtime) -> None:
         _act(run, step, rt, before.action)
     elif rt.mode == "validate_only" and not run.collects:
         run.work.decision = Decision(
-            action="escalate", rule="mode", explanation="mode is validate_only", forbid=before.forbid, mode="redo"
+            action="escalate", rule=BY_MODE, explanation="mode is validate_only", forbid=before.forbid, mode="redo"
         )
         run.stage = Stage.VALIDATE
     elif step.drafter.client.location in before.forbid:

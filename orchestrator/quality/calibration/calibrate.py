@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from orchestrator.config.fingerprint import gate_fingerprint, step_fingerprint
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.quality.calibration.certificate_file import keep_previous, write_certificate
 from orchestrator.quality.calibration.drafting import marks_of
+from orchestrator.quality.calibration.elsewhere import Elsewhere, whole_cost
 from orchestrator.quality.calibration.escalation_price import left_out, with_escalations_priced
 from orchestrator.quality.calibration.evidence import (
     Asked,
@@ -51,8 +52,10 @@ class Calibration:
     """A certificate and where it was written. `reached` of the `labelled` tasks came to the rule that compares the
     confidence; the others were decided before it, and the certificate does not speak of them. `notes` are for the
     screen; `fitted` is the fitted confidence's file, and `diagram` its picture. `ways` compares a gate with others.
-    `escalations` is what their price leaves out. `kept` are copies of the certificate before, and of its fitted
-    confidence, where that one had a threshold and this has none: then `unsure` is what becomes of every draft."""
+    `escalations` is what their price leaves out. `elsewhere` counts the tasks that other rules decide, and
+    `whole_cost` is the step's over always validating with them in it (None: a cost is unknown, or there are none).
+    `kept` are copies of the certificate before, and of its fitted confidence, where that one had a threshold and
+    this has none: then `unsure` is what becomes of every draft."""
 
     certificate: Certificate
     path: Path
@@ -66,6 +69,8 @@ class Calibration:
     fit_words: str = ""
     ways: tuple[Way, ...] = ()
     escalations: str = ""
+    elsewhere: Elsewhere = field(default_factory=dict)
+    whole_cost: float | None = None
     kept: tuple[Path, ...] = ()
     unsure: Literal["escalate", "hand_off"] = "escalate"
 
@@ -168,7 +173,11 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
         fitted=fitted.path if fitted else None, diagram=fitted.diagram if fitted else None,
         fit_words=fitted.words if fitted else "",
         ways=ways(place, certify_on, fitted, certificate) if asked.gate and fitted is not None else (),
-        escalations=left_out(place.step), kept=kept, unsure=place.loaded.config.certificate_lapsed,
+        escalations=left_out(place.step), elsewhere=evidence.elsewhere,
+        whole_cost=whole_cost(
+            certificate, certify_on, len(known) if evidence.came is None else evidence.came, evidence.elsewhere
+        ),
+        kept=kept, unsure=place.loaded.config.certificate_lapsed,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.quality.calibration.elsewhere import elsewhere_words
 from orchestrator.quality.calibration.ways import Way
 from orchestrator.quality.records import Certificate
 
@@ -16,7 +17,8 @@ def words(done: Calibration) -> str:
     gate = done.signal == "gate"
     compared = "the fitted confidence" if done.signal == "fitted" else done.signal
     into = "drafts are for the gate to sort" if gate else f"of them reached a rule that compares {compared}"
-    lines = [f"{done.source}, {done.reached} {into}", *done.notes]
+    others = elsewhere_words(done.elsewhere)
+    lines = [f"{done.source}, {done.reached} {into}", *filter(None, [others]), *done.notes]
     if done.fitted is not None:
         lines += [*done.fit_words.splitlines(), f"written to {done.fitted}"]
         lines += [f"reliability diagram: {done.diagram}"] if done.diagram is not None else []
@@ -37,7 +39,13 @@ def words(done: Calibration) -> str:
         lines.append(f"of the cascade beside the gate: {done.escalations}")
     if gate:
         lines.append("other drafts come to the threshold behind the gate now, so its certificate lapses: calibrate it")
-    return "\n".join([*lines, f"recommendation: {c.recommendation.replace('_', ' ')} ({'; '.join(c.reasons)})"])
+    lines.append(f"recommendation: {c.recommendation.replace('_', ' ')} ({'; '.join(c.reasons)})")
+    if done.whole_cost is not None and c.recommendation == "cascade":
+        lines.append(
+            f"with the tasks that other rules decide in it, the whole step costs about {done.whole_cost:.3g} x always "
+            "validating"
+        )
+    return "\n".join(lines)
 
 
 def _measured(c: Certificate) -> list[str]:

@@ -20,6 +20,7 @@ from orchestrator.cascade.signals.features import features_from_json
 from orchestrator.config.expression_names import reads_gate
 from orchestrator.config.fingerprint import draft_fingerprint, fingerprint_digest, step_fingerprint
 from orchestrator.errors import InputError
+from orchestrator.quality.calibration.elsewhere import Elsewhere, counted
 from orchestrator.quality.calibration.evidence import Asked, Features, Marks, Place
 from orchestrator.records import Json, Outcome, Task
 from orchestrator.store.statements import among, chunks, table
@@ -40,6 +41,7 @@ class Kept:
     features: Features
     value: Json = None
     action: str | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,12 +220,21 @@ def _kept_of(place: Place, run_ids: Sequence[str]) -> dict[str, Kept]:
                 )
             }
             for row in connection.execute(
-                select(_step.c.run_id, _step.c.features_json, _step.c.action)
+                select(_step.c.run_id, _step.c.features_json, _step.c.action, _step.c.rule)
                 .where(among(_step.c.run_id), _step.c.step == step_id), {"among": some}
             ):
                 numbers = features_from_json(row.features_json, names)
-                found[row.run_id] = Kept(features=numbers, value=said.get(row.run_id), action=row.action)
+                found[row.run_id] = Kept(
+                    features=numbers, value=said.get(row.run_id), action=row.action, rule=row.rule
+                )
     return found
+
+
+def decided_elsewhere(drafted: Iterable[Drafted], place: Place) -> Elsewhere:
+    """What became of those that did not come to what is calibrated; a gate stands before all else."""
+    if place.asked.gate:
+        return {}
+    return counted((one.kept.action, one.kept.rule) for one in drafted if not one.counts(False))
 
 
 def refused(errors: Sequence[str]) -> InputError:

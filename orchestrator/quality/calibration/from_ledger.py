@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from orchestrator.cascade.screen import BY_MODE
 from orchestrator.config.fingerprint import step_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.evidence import (
@@ -53,6 +54,7 @@ def from_ledger(*, mode: str | None = None) -> Source:
         return Evidence(
             source=f"{drafts} recorded drafts", tasks=drafts, known=(*heard.seen, *heard.never),
             traffic=tuple(heard.traffic), reference=heard.reference, notes=heard.notes(),
+            elsewhere=heard.elsewhere, came=heard.reached,
         )
 
     return gather
@@ -69,9 +71,12 @@ class Heard:
     traffic: list[Unlabelled] = field(default_factory=list)
     truths: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
+    elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __call__(self, one: RecordedDraft) -> None:
         if not (self.place.asked.gate or one.reached):
+            if one.action is not None and one.rule != BY_MODE:
+                self.elsewhere[one.action, one.rule or ""] += 1
             return
         self.reached += 1
         if one.propensity == 0.0:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from orchestrator.canonical import canonical
 from orchestrator.config.loaded import LoadedStep
 from orchestrator.errors import InputError, TaskError
-from orchestrator.quality.calibration.drafting import Drafted, draft_all, refused, validate_all
+from orchestrator.quality.calibration.drafting import Drafted, decided_elsewhere, draft_all, refused, validate_all
 from orchestrator.quality.calibration.escalation_price import recorded_escalations
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source
 from orchestrator.quality.calibration.from_ledger import unlabelled
@@ -88,6 +88,7 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
             known=tuple(known(one, draft_ok=bool(one.collected.draft_ok), answers=answers) for one in reached),
             traffic=await unlabelled(place, await asyncio.to_thread(_runs_of, place, tasks)),
             escalations=await recorded_escalations(place) if validate else (),
+            elsewhere=decided_elsewhere(drafted, place),
         )
 
     return gather

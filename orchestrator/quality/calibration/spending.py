@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.bounds import TaskBound, task_bounds
-from orchestrator.quality.calibration.drafting import drafts, named, record_id, validations, with_kept
+from orchestrator.quality.calibration.drafting import (
+    decided_elsewhere,
+    drafts,
+    named,
+    record_id,
+    validations,
+    with_kept,
+)
+from orchestrator.quality.calibration.elsewhere import Elsewhere
 from orchestrator.quality.calibration.escalation_price import recorded_escalations
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source, Unlabelled
 from orchestrator.quality.calibration.from_ledger import unlabelled
@@ -91,7 +99,7 @@ def by_spending(
         return Evidence(
             source=f"{bought.drafted} tasks drawn at random, for {spent} of {limit}",
             tasks=bought.drafted, known=tuple(bought.known), reference="validator", notes=tuple(bought.notes),
-            traffic=traffic, escalations=await recorded_escalations(place),
+            traffic=traffic, escalations=await recorded_escalations(place), elsewhere=bought.elsewhere,
         )
 
     return gather
@@ -115,6 +123,7 @@ class _Bought:
     begun: int = 0
     drafted: int = 0
     refused: int = 0
+    elsewhere: Elsewhere = field(default_factory=dict)
 
 
 async def _buy(
@@ -126,6 +135,7 @@ async def _buy(
 
     bought = _Bought()
     collected: dict[str, Collected] = {}
+    others: list[Collected] = []
     answers: dict[str, Outcome] = {}
 
     async def affordable() -> AsyncGenerator[Task, None]:
@@ -152,6 +162,8 @@ async def _buy(
                     collected[str(one.task.id)] = one
                     yield one.task
                 else:
+                    if one.run_id:
+                        others.append(one)
                     await settle(one)
 
     with place.bars("validating", len(tasks)) as done:
@@ -160,7 +172,9 @@ async def _buy(
                 one = collected[task_id]
                 await settle(one, bound.spent_on(spent_on(outcome), resumed=outcome.resumed, priced=True))
                 answers[task_id] = outcome
-    bought.known = await _judged(place, tasks, collected, answers)
+    ids = {str(under.id): record_id(task) for task, under in zip(tasks, named(tasks, place), strict=True)}
+    bought.known = await _judged(place, ids, collected, answers)
+    bought.elsewhere = decided_elsewhere(await with_kept(place, others, ids), place)
     if bought.refused:
         bought.notes.append(f"{bought.refused} tasks could not be taken")
     if lost := len(collected) - len(bought.known):
@@ -169,12 +183,11 @@ async def _buy(
 
 
 async def _judged(
-    place: Place, tasks: Sequence[Task], collected: Mapping[str, Collected], answers: Mapping[str, Outcome]
+    place: Place, ids: Mapping[str, str], collected: Mapping[str, Collected], answers: Mapping[str, Outcome]
 ) -> list[Known]:
     """Each draft compared with what the validator answered alone."""
     from orchestrator.cascade.compare import compile_compare
 
-    ids = {str(under.id): record_id(task) for task, under in zip(tasks, named(tasks, place), strict=True)}
     compare = compile_compare(place.step.config.compare, place.loaded.config.allow_imports)
     found = []
     for one in await with_kept(place, list(collected.values()), ids):
