@@ -35,7 +35,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What a file holds: `lines` that are not blank, their `size_bytes` altogether, and those of the longest."""
+    """What a file holds: `lines` that are not blank, their `size_bytes` altogether, and those of the longest. In a CSV
+    file the header's names are said with each line, as a task has them."""
 
     lines: int
     size_bytes: int
@@ -44,7 +45,7 @@ class Size:
 
 def measure(path: Path, limit: int | None = None) -> Size:
     """Count the first `limit` lines (None: all) without parsing. Raises InputError where the file can't be read."""
-    lines = size = longest = 0
+    lines = size = longest = names = 0
     header = 1 if path.suffix.lower() == ".csv" else 0
     for _, raw in _raw_lines(path, LONGEST):
         if limit is not None and lines >= limit + header:
@@ -53,7 +54,9 @@ def measure(path: Path, limit: int | None = None) -> Size:
             lines += 1
             size += (length := len(raw) if raw is not None else LONGEST)
             longest = max(longest, length)
-    return Size(lines=max(0, lines - header), size_bytes=size, longest=longest)
+            names = names or header * length
+    lines = max(0, lines - header)
+    return Size(lines=lines, size_bytes=size + lines * names, longest=longest + names)
 
 
 def read(path: Path, *, task_bytes: int, schema: Mapping[str, Any] | None) -> Iterator[Line]:

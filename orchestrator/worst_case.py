@@ -7,10 +7,11 @@ the step's `validate:` and its policy's rules can take. The typical: the mean of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.canonical import stable
 from orchestrator.cascade.keys import asked_tier, upper_bound
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import JUDGE_INSTRUCTIONS, REPAIR_INSTRUCTIONS, judge_schema, repair_schema
@@ -49,6 +50,8 @@ class _Calls:
 def worst_case(size: Size, rt: Runtime) -> WorstCase:
     """An upper bound before retries: no token is shorter than a byte, and a prompt says its task once. Linear in lines
     and bytes, so the file is only counted."""
+    filled_in = defaults_size(rt.loaded.task_schema)
+    size = replace(size, size_bytes=size.size_bytes + size.lines * filled_in, longest=size.longest + filled_in)
     sums: dict[str, int] = {}
     unpriced: set[str] = set()
     for step in rt.steps:
@@ -125,6 +128,15 @@ def bare_request(step: Step, model: Model, schema: Mapping[str, Any] | None, wor
     said = [{"role": "system", "content": (step.loaded.system or "") + words}]
     said.append({"role": "user", "content": step.loaded.prompt or ""})
     return model.request(said, schema)
+
+
+def defaults_size(schema: Mapping[str, Any] | None) -> int:
+    """Bytes that the defaults of a task schema can add to a task, their names with them."""
+    size = 0
+    for name, part in (schema or {}).get("properties", {}).items():
+        if isinstance(part, Mapping):
+            size += len(stable({name: part["default"]})) if "default" in part else defaults_size(part)
+    return size
 
 
 def said_before(step: Step, rt: Runtime) -> int:

@@ -14,7 +14,7 @@ from orchestrator.errors import InputError
 from orchestrator.pipeline import Pipeline
 from orchestrator.records import Answer, Money, Request, Task, Usage
 from orchestrator.store.spending import SpentSoFar
-from orchestrator.task_file import Size, measure
+from orchestrator.task_file import Size, measure, read
 from orchestrator.testing import ScriptedModel
 from orchestrator.worst_case import WorstCase, typical, worst_case
 from tests.loopback import Loopback
@@ -77,6 +77,29 @@ async def test_no_run_costs_more_than_the_worst_case(
     assert len(clients["validator"].calls) == validations * TASKS
     (limit,) = most.costs
     assert 0 < cost <= limit.nano
+
+
+@pytest.mark.parametrize("name", ["tasks.jsonl", "tasks.csv"])
+async def test_what_a_schema_fills_in_and_what_a_header_names_is_in_the_worst_case(tmp_path: Path, name: str) -> None:
+    path = write_pipeline(tmp_path / "p", policy=ALWAYS, task="task.json")
+    (path.parent / "prompt.md").write_text("{{ task.input | tojson }} {{ task.meta | tojson }}\n")
+    desk = {"type": "object", "properties": {"desk": {"type": "string", "default": "d" * 500}}}
+    nested = {"type": "object", "properties": {"place": desk}}
+    schema = {"type": "object", "properties": {"meta": desk, "input": nested}}
+    (path.parent / "task.json").write_bytes(orjson.dumps(schema))
+    columns, file = [f"a_long_name_of_a_column_{i}" for i in range(9)], tmp_path / name
+    rows = [dict.fromkeys(columns, "x") for _ in range(TASKS)]
+    if file.suffix == ".csv":
+        file.write_text("\n".join([",".join(columns), *(",".join(row.values()) for row in rows)]) + "\n")
+    else:
+        file.write_bytes(b"\n".join(orjson.dumps({"input": {**row, "place": {}}}) for row in rows) + b"\n")
+    clients = {one: greedy(LONG, one) for one in ("drafter", "validator")}
+    async with Pipeline.load(path, store="memory:", clients=clients) as pipeline:
+        (limit,) = worst_case(measure(file), await pipeline.runtime()).costs
+        given = [line.task for line in read(file, task_bytes=100_000, schema=None) if line.task is not None]
+        outcomes = [outcome async for outcome in pipeline.amap(given)]
+    assert len(outcomes) == TASKS
+    assert 0 < sum(money.nano for outcome in outcomes for money in outcome.costs) <= limit.nano
 
 
 async def test_the_worst_case_counts_no_call_that_the_mode_and_on_reject_rule_out(tmp_path: Path) -> None:

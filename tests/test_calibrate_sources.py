@@ -127,7 +127,7 @@ async def test_the_ledgers_own_spot_checks_and_escalations_certify(tmp_path: Pat
     assert done.certificate.threshold is not None
     assert done.certificate.regretted <= 0.03 * done.certificate.n
     assert "known by spot check: " in done.words
-    assert load_pipeline(tmp_path / "p").steps[0].certificate_problem is None
+    assert load_pipeline(tmp_path / "p").steps[0].confidence.problem is None
 
 
 async def test_drafts_that_nothing_could_have_looked_at_count_as_wrong(tmp_path: Path) -> None:
@@ -214,6 +214,19 @@ async def test_never_more_than_the_sum_is_spent_and_the_next_try_goes_on(tmp_pat
     assert again.certificate.n >= done.certificate.n
 
 
+async def test_what_the_schemas_defaults_add_to_a_task_is_held_with_it(tmp_path: Path) -> None:
+    """They are sent, and are in no line of the file: what was held is what is given back, not more with each task."""
+    path = write_pipeline(tmp_path / "p", step=CERTIFIED, task="task.json")
+    meta = {"type": "object", "properties": {"desk": {"type": "string", "default": "d" * 400}}}
+    (path.parent / "task.json").write_bytes(orjson.dumps({"type": "object", "properties": {"meta": meta}}))
+    told: list[str] = []
+    source = by_spending(Money(nano=30_000_000), unlabelled_other(tmp_path), tell=told.append)
+    done = await calibrated(tmp_path, source)
+    assert await _spent(tmp_path) <= 30_000_000
+    assert done.labelled < 30_000_000 / RECORD
+    assert float(told[0].split("at most ")[1].split(" ")[0]) * USD > 400 * 3_000
+
+
 def unlabelled_other(folder: Path) -> Path:
     texts = [f"sure {i} again" for i in range(2_000)]
     return lines(folder / "other.jsonl", *({"id": text, "input": {"text": text}} for text in texts))
@@ -251,19 +264,19 @@ async def test_a_validator_without_a_price_can_be_held_to_no_sum(tmp_path: Path)
 
 async def test_a_purse_lets_a_task_wait_and_refuses_what_will_never_fit() -> None:
     purse = Purse(limit=100)
-    assert await purse.take(60)
-    waiting = _start(purse, 60)
-    await purse.settle(60, 10)
+    assert await purse.take("a", 60)
+    waiting = _start(purse, "b", 60)
+    await purse.settle("a", 10)
     assert await waiting()
-    await purse.settle(60, 60)
-    assert not await purse.take(60)
+    await purse.settle("b", 60)
+    assert not await purse.take("c", 60)
     assert purse.spent == 70
 
 
-def _start(purse: Purse, bound: int) -> Callable[[], Any]:
+def _start(purse: Purse, task_id: str, bound: int) -> Callable[[], Any]:
     import asyncio
 
-    task = asyncio.create_task(purse.take(bound))
+    task = asyncio.create_task(purse.take(task_id, bound))
 
     async def result() -> bool:
         return await task

@@ -68,6 +68,17 @@ def check_task(task: Task, rt: Runtime) -> bytes:
     return body
 
 
+def filled(task: Task, schema: Mapping[str, Any] | None) -> Task:
+    """The task as it is sent: with the defaults of the pipeline's task schema."""
+    if schema is None:
+        return task
+    parts = schema.get("properties", {})
+    return Task(
+        input=with_defaults(task.input, parts.get("input")), meta=with_defaults(task.meta, parts.get("meta")),
+        id=task.id, expected=task.expected,
+    )
+
+
 def with_defaults(value: Any, schema: Mapping[str, Any] | None) -> Any:
     """`value` with the schema's `default`s filled in, in objects, recursively."""
     if not isinstance(value, Mapping) or not schema:
@@ -83,12 +94,7 @@ def with_defaults(value: Any, schema: Mapping[str, Any] | None) -> Any:
 
 def _claim(run: Run, rt: Runtime) -> RunClaim:
     task = run.task
-    if rt.loaded.task_schema is not None:
-        parts = rt.loaded.task_schema.get("properties", {})
-        run.task = task = Task(
-            input=with_defaults(task.input, parts.get("input")), meta=with_defaults(task.meta, parts.get("meta")),
-            id=task.id, expected=task.expected,
-        )
+    run.task = task = filled(task, rt.loaded.task_schema)
     body = check_task(task, rt)
     prefix = b"calibrate:" if run.collecting else b""
     if task.id is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.canonical import stable
+from orchestrator.cascade.admit import filled
 from orchestrator.cascade.keys import asked_tier, upper_bound
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.runtime import Runtime, Step
@@ -41,19 +42,21 @@ class _Asks:
 
 @dataclass(frozen=True, slots=True)
 class TaskBound:
-    """In billionths of one currency. Linear in the task's bytes: no token is shorter than a byte."""
+    """In billionths of one currency. Linear in the bytes of the task as it is sent, the defaults of its `schema` filled
+    in: no token is shorter than a byte."""
 
     drafts: tuple[_Asks, ...]
     validations: tuple[_Asks, ...]
     unpriced: tuple[str, ...]
     currency: str
+    schema: Mapping[str, Any] | None = None
 
     def of(self, task: Task) -> int:
         """Drafted, and validated."""
-        return self.of_draft(task) + _most(self.validations, task)
+        return self.of_draft(task) + self._most(self.validations, task)
 
     def of_draft(self, task: Task) -> int:
-        return _most(self.drafts, task)
+        return self._most(self.drafts, task)
 
     def drafting(self, one: Collected) -> int:
         """What a draft cost."""
@@ -68,10 +71,10 @@ class TaskBound:
             return UNKNOWN if priced else 0
         return cost.nano if cost.currency == self.currency or not cost.nano else UNKNOWN if priced else 0
 
-
-def _most(asks: Sequence[_Asks], task: Task) -> int:
-    size = len(stable(task.input)) + len(stable(task.meta))
-    return sum(one.most(size) for one in asks)
+    def _most(self, asks: Sequence[_Asks], task: Task) -> int:
+        sent = filled(task, self.schema)
+        size = len(stable(sent.input)) + len(stable(sent.meta))
+        return sum(one.most(size) for one in asks)
 
 
 def task_bounds(rt: Runtime, currency: str) -> TaskBound:
@@ -95,7 +98,7 @@ def task_bounds(rt: Runtime, currency: str) -> TaskBound:
             unpriced.append(step.drafter.client.name)
             continue
         drafts.append(drafting)
-    return TaskBound(tuple(drafts), tuple(validations), tuple(unpriced), currency)
+    return TaskBound(tuple(drafts), tuple(validations), tuple(unpriced), currency, rt.loaded.task_schema)
 
 
 def _asks(step: Step, model: Model, rt: Runtime, times: int) -> _Asks | None:

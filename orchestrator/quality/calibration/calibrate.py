@@ -235,8 +235,8 @@ def _fingerprint(place: Place, fitted: Fit | None) -> Mapping[str, str]:
     if fitted is None:
         return step_fingerprint(place.loaded, step)
     if place.asked.gate:
-        return gate_fingerprint(place.loaded, replace(step, gate_artefact=fitted.artefact))
-    return step_fingerprint(place.loaded, replace(step, confidence_artefact=fitted.artefact))
+        return gate_fingerprint(place.loaded, replace(step, gate=replace(step.gate, fitted=fitted.artefact)))
+    return step_fingerprint(place.loaded, replace(step, confidence=replace(step.confidence, fitted=fitted.artefact)))
 
 
 def _what(fitted: Fit | None) -> str:
@@ -246,11 +246,11 @@ def _what(fitted: Fit | None) -> str:
 def _none_reached(place: Place, evidence: Evidence) -> InputError:
     step = place.step
     why = "they were all decided by rules before it"
-    if step.gate_problem is not None:
-        why = f"the gate stops them: {step.gate_problem}"
+    if step.gate.problem is not None:
+        why = f"the gate stops them: {step.gate.problem}"
     return InputError(
         f"none of the {evidence.tasks} tasks came to a rule of step {step.config.id!r} that compares the confidence: "
-        f"{why}", hint="calibrate the gate first (--gate)" if step.gate_problem else "look at the policy's rules",
+        f"{why}", hint="calibrate the gate first (--gate)" if step.gate.problem else "look at the policy's rules",
     )
 
 
@@ -276,23 +276,22 @@ def _target(loaded: LoadedPipeline, asked: Asked) -> Target:
             names = ", ".join(one.config.id for one in loaded.steps)
             raise ConfigError(f"there is no step {asked.step!r}: the pipeline has {names}", file=str(loaded.path))
         step = found
-    if asked.gate:
-        if step.gate_certificate_path is None:
-            raise ConfigError(
-                f"step {step.config.id!r} names no certificate file for a gate", file=str(loaded.path), key="gate",
-                hint="gate: {fitted: confidence/NAME_gate.json, certificate: certificates/NAME_gate.json}",
-            )
-        return Target(
-            step=step, signal="gate", certificate=step.gate_certificate_path, artefact=step.gate_path,
-            before=step.gate_certificate,
-        )
-    confidence = step.config.confidence
-    if confidence is None or step.certificate_path is None:
-        raise ConfigError(
-            f"step {step.config.id!r} names no certificate file to write", file=str(loaded.path), key="confidence",
-            hint="confidence: {from: logprob.mean, certificate: certificates/NAME.json}",
-        )
+    compared = step.gate if asked.gate else step.confidence
+    if compared.config is None or compared.certificate_path is None:
+        raise _no_file(loaded, step, gate=asked.gate)
     return Target(
-        step=step, signal=confidence.signal, certificate=step.certificate_path, artefact=step.confidence_path,
-        before=step.certificate,
+        step=step, signal=compared.config.signal, certificate=compared.certificate_path, artefact=compared.fitted_path,
+        before=compared.certificate,
+    )
+
+
+def _no_file(loaded: LoadedPipeline, step: LoadedStep, *, gate: bool) -> ConfigError:
+    if gate:
+        return ConfigError(
+            f"step {step.config.id!r} names no certificate file for a gate", file=str(loaded.path), key="gate",
+            hint="gate: {fitted: confidence/NAME_gate.json, certificate: certificates/NAME_gate.json}",
+        )
+    return ConfigError(
+        f"step {step.config.id!r} names no certificate file to write", file=str(loaded.path), key="confidence",
+        hint="confidence: {from: logprob.mean, certificate: certificates/NAME.json}",
     )

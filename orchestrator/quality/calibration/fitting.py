@@ -125,7 +125,7 @@ def fitted_on(place: Place, to_fit: Sequence[Known]) -> FittedArtefact:
 
 
 def _kept(place: Place, known: Sequence[Known], path: Path) -> Fit:
-    artefact = place.step.gate_artefact if place.asked.gate else place.step.confidence_artefact
+    artefact = (place.step.gate if place.asked.gate else place.step.confidence).fitted
     if artefact is None:
         raise InputError(f"there is no fitted confidence at {str(path)!r} to keep", hint="leave --fit-share 0 out")
     records = artefact["fitted_on"].get("records")

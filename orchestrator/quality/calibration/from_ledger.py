@@ -39,7 +39,7 @@ def from_ledger(*, mode: str | None = None) -> Source:
 
     async def gather(place: Place) -> Evidence:
         step_id = place.step.config.id
-        if place.asked.gate and place.step.gate_certificate is not None:
+        if place.asked.gate and place.step.gate.certificate is not None:
             raise InputError(
                 "the ledger's drafts are those that the gate in place let through: none can be certified on them",
                 hint="give --labels FILE or --spend SUM",
@@ -146,7 +146,7 @@ async def _hear(place: Place, hear: Callable[[RecordedDraft], None], mode: str |
 
 async def unlabelled(place: Place, without: AbstractSet[str] = frozenset()) -> tuple[Unlabelled, ...]:
     """Recorded drafts of live traffic, for the spread of their scores alone; none of the runs `without`."""
-    if not place.asked.traffic or (place.asked.gate and place.step.gate_certificate is not None):
+    if not place.asked.traffic or (place.asked.gate and place.step.gate.certificate is not None):
         return ()
     found: list[Unlabelled] = []
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError
-from orchestrator.quality.calibration.bounds import TaskBound, task_bounds
+from orchestrator.quality.calibration.bounds import UNKNOWN, TaskBound, task_bounds
 from orchestrator.quality.calibration.drafting import (
     decided_elsewhere,
     drafts,
@@ -42,34 +42,31 @@ MOST_TRAFFIC = 2_000
 
 @dataclass(slots=True)
 class Purse:
-    """A sum in billionths: what was spent, and what is reserved for the tasks under way."""
+    """A sum in billionths: what was spent, and what each task under way holds of it, by its id."""
 
     limit: int
     spent: int = 0
-    reserved: int = 0
-    under_way: int = 0
+    held: dict[str, int] = field(default_factory=dict)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def take(self, bound: int) -> bool:
-        """Reserve `bound`; where it does not fit yet, wait for tasks under way to end. False: it never will."""
+    async def take(self, task_id: str, bound: int) -> bool:
+        """Hold `bound` for a task; where it does not fit yet, wait for others to end. False: it never will."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._fits(bound) or self.under_way == 0)
+            await self._changed.wait_for(lambda: self._fits(bound) or not self.held)
             if not self._fits(bound):
                 return False
-            self.reserved += bound
-            self.under_way += 1
+            self.held[task_id] = bound
             return True
 
-    async def settle(self, bound: int, spent: int) -> None:
-        """A task ended: what it spent, at most its bound, takes the place of what was reserved."""
+    async def settle(self, task_id: str, spent: int) -> None:
+        """A task ended: what it spent takes the place of what was held for it; where that is unknown, all that was."""
         async with self._changed:
-            self.reserved -= bound
-            self.under_way -= 1
-            self.spent += min(spent, bound)
+            held = self.held.pop(task_id)
+            self.spent += held if spent >= UNKNOWN else spent
             self._changed.notify_all()
 
     def _fits(self, bound: int) -> bool:
-        return self.spent + self.reserved + bound <= self.limit
+        return self.spent + sum(self.held.values()) + bound <= self.limit
 
 
 def by_spending(
@@ -142,7 +139,7 @@ async def _buy(
         spent_up = False  # from then on no other task is begun, not even a smaller one that would fit: they are drawn
         for nth, task in enumerate(named(tasks, place), 1):
             if str(task.id) not in before:
-                spent_up = spent_up or not await purse.take(bound.of(task))
+                spent_up = spent_up or not await purse.take(str(task.id), bound.of(task))
                 if spent_up:
                     continue
             bought.begun = nth
@@ -150,7 +147,7 @@ async def _buy(
 
     async def settle(one: Collected, validated: int = 0) -> None:
         if str(one.task.id) not in before:
-            await purse.settle(bound.of(one.task), bound.drafting(one) + validated)
+            await purse.settle(str(one.task.id), bound.drafting(one) + validated)
         done()
 
     async def reaching() -> AsyncGenerator[Task, None]:
@@ -209,14 +206,14 @@ async def _draft_more(
 
     async def affordable() -> AsyncGenerator[Task, None]:
         for task in named(more, place):
-            if not await purse.take(bound.of_draft(task)):
+            if not await purse.take(str(task.id), bound.of_draft(task)):
                 return
             yield task
 
     with place.bars("drafting", len(more)) as done:
         async with contextlib.aclosing(drafts(place, affordable())) as each:
             async for one in each:
-                await purse.settle(bound.of_draft(one.task), bound.drafting(one))
+                await purse.settle(str(one.task.id), bound.drafting(one))
                 collected.append(one)
                 done()
     return tuple(

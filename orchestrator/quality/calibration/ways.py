@@ -45,7 +45,7 @@ def _confidence(place: Place, one: Known) -> float | None:
     """The step's confidence, where it has one at hand."""
     from orchestrator.cascade.confidence import FittedConfidence
 
-    artefact = place.step.confidence_artefact
+    artefact = place.step.confidence.fitted
     return FittedConfidence(artefact).of(one.features, one.meta) if artefact is not None else one.score
 
 
