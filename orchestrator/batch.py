@@ -15,17 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.batch_start import ask, reachable
+from orchestrator.cascade.again import Reason, reason_of, wanted
 from orchestrator.cascade.run import Run, new_id
 from orchestrator.cascade.settle import sum_money
-from orchestrator.errors import (
-    Cancelled,
-    ConfigChanged,
-    DuplicateTask,
-    EscalationPaused,
-    InputError,
-    Outage,
-    UnpricedCall,
-)
+from orchestrator.cascade.spent import Spent
+from orchestrator.errors import Cancelled, ConfigChanged, DuplicateTask, EscalationPaused
 from orchestrator.outcome_file import OutcomeFile, RejectedFile, append_private, handed_off_line
 from orchestrator.pipeline import DEFAULT_STORE, Pipeline
 from orchestrator.records import Mode, Money, Outcome, Task
@@ -39,7 +34,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What `orchestrator run` was asked to do. `confirm` is asked where the worst case exceeds the budget."""
+    """What `orchestrator run` was asked to do. `again`: what ended for these reasons is done again. `confirm` is asked
+    where the worst case exceeds the budget."""
 
     pipeline: Path
     tasks: Path
@@ -52,6 +48,7 @@ class RunOptions:
     max_cost: Money | None = None
     strict_prices: bool = False
     resume_with_changes: bool = False
+    again: tuple[Reason, ...] = ()
     yes: bool = False
     mode: Mode | None = None
     confirm: Callable[[str], bool] | None = None
@@ -61,12 +58,16 @@ class RunOptions:
 @dataclass(slots=True, kw_only=True)
 class RunSummary:
     """What a file run did. `tasks`, `by_status`, `succeeded` and `known` are of all its tasks, `resumed` of which were
-    done before; the rest is of this run: costs per currency, `unpriced_calls` that used tokens without a price, and
-    `unsettled_calls` that may be billed although no usable answer came."""
+    done before; `undone` are those without an answer through no fault of their own, by reason. The rest is of this run:
+    `again` tasks were done again; costs per currency, of which `spent_afterwards` on spot checks and baselines;
+    `unpriced_calls` that used tokens without a price, and `unsettled_calls` that may be billed although no usable
+    answer came."""
 
     tasks: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
+    undone: Counter[str] = field(default_factory=Counter)
+    again: int = 0
     written: int = 0
     skipped: int = 0
     rejected: int = 0
@@ -74,6 +75,7 @@ class RunSummary:
     succeeded: int = 0
     known: int = 0
     spent: dict[str, int] = field(default_factory=dict)
+    spent_afterwards: dict[str, int] = field(default_factory=dict)
     saved: dict[str, int] = field(default_factory=dict)
     unpriced_calls: int = 0
     unsettled_calls: int = 0
@@ -113,14 +115,15 @@ async def arun_file(options: RunOptions) -> RunSummary:
     summary = RunSummary(out=options.out)
     async with pipeline:
         rt = await pipeline.runtime()
-        rt.strict_config = not options.resume_with_changes
-        await _reachable(rt)
+        rt.strict_config, rt.again = not options.resume_with_changes, wanted(options.again)
+        await reachable(rt)
         summary.worst_case = worst_case(size, rt)
         summary.typical = typical(size.lines, await rt.store.spent_so_far(rt.config.pipeline))
-        _ask(options, summary.worst_case, summary.typical, rt)
+        ask(options, summary.worst_case, summary.typical, rt)
         await pipeline.take_up_spot_checks()
         with contextlib.ExitStack() as files:
             await _run(options, pipeline, rt, summary, files, size.lines)
+        await _wait_for_checks(options, rt, summary)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -128,7 +131,7 @@ async def arun_file(options: RunOptions) -> RunSummary:
 async def _run(
     options: RunOptions, pipeline: Pipeline, rt: Runtime, summary: RunSummary, files: contextlib.ExitStack, total: int
 ) -> None:
-    out = files.enter_context(OutcomeFile(options.out))
+    out = files.enter_context(OutcomeFile(options.out, beside=options.handed_off))
     await out.belongs_to(rt.store)
     rejects = files.enter_context(RejectedFile(options.out))
     handed = files.enter_context(append_private(options.handed_off)) if options.handed_off else None
@@ -148,7 +151,7 @@ async def _run(
                         handed.write(handed_off_line(run.task, run.outcome))
                 else:
                     summary.skipped += 1
-            _stop_where(options, summary)
+            _stop_where(options, summary, rt.afterwards)
             if options.progress is not None:
                 options.progress.show(summary, rt.notices)
     if options.progress is not None:
@@ -174,15 +177,29 @@ def _runs(
         yield Run(task=line.task, run_id=new_id("r", rt.clock()), line=line.number)
 
 
-def _stop_where(options: RunOptions, summary: RunSummary) -> None:
+def _stop_where(options: RunOptions, summary: RunSummary, afterwards: Spent) -> None:
     if summary.stopped:
         return
     failed = summary.by_status["failed"]
     if options.max_failures is not None and failed >= options.max_failures:
         summary.stopped = f"{failed} tasks failed (--max-failures {options.max_failures})"
     most = options.max_cost
-    if most is not None and summary.spent.get(most.currency, 0) >= most.nano:
-        summary.stopped = f"{most} are spent (--max-cost)"
+    if most is not None:
+        spent = summary.spent.get(most.currency, 0) + afterwards.nano.get(most.currency, 0)
+        summary.stopped = f"{most} are spent (--max-cost)" if spent >= most.nano else ""
+
+
+async def _wait_for_checks(options: RunOptions, rt: Runtime, summary: RunSummary) -> None:
+    """Spot checks and baselines are made off the answers' path, some after the last one: they are spent, too."""
+    if options.progress is not None and rt.background:
+        options.progress.note("waiting for the last spot checks and baselines")
+    await rt.quiet()
+    later = rt.afterwards
+    summary.spent_afterwards = later.nano
+    for currency, nano in later.nano.items():
+        summary.spent[currency] = summary.spent.get(currency, 0) + nano
+    summary.unpriced_calls += later.unpriced
+    summary.unsettled_calls += later.unsettled
 
 
 def _refused(run: Run, summary: RunSummary, rejects: RejectedFile, ids: _Ids) -> None:
@@ -223,11 +240,14 @@ def _count(run: Run, outcome: Outcome, summary: RunSummary) -> None:
     summary.by_status[outcome.status] += 1
     summary.resumed += outcome.resumed
     summary.escalated += run.escalated
+    if (reason := reason_of(outcome)) is not None:
+        summary.undone[reason] += 1
     if outcome.success is not None:
         summary.known += 1
         summary.succeeded += outcome.success
     if outcome.resumed:
         return
+    summary.again += bool(outcome.again_of)
     for money in outcome.costs:
         summary.spent[money.currency] = summary.spent.get(money.currency, 0) + money.nano
     for money in sum_money(run.saved)[0]:
@@ -235,43 +255,3 @@ def _count(run: Run, outcome: Outcome, summary: RunSummary) -> None:
     unknown = Counter(call.state for call in outcome.calls if call.cost is None)
     summary.unpriced_calls += unknown["settled"]
     summary.unsettled_calls += unknown["unsettled"]
-
-
-async def _reachable(rt: Runtime) -> None:
-    """Every model with an address must answer before the first task is taken."""
-    used = {m.alias: m for s in rt.steps for m in (s.drafter, s.validator) if m is not None}
-    for model in used.values():
-        if model.config.kind not in ("vllm", "openai"):
-            continue
-        found = await model.client.probe()
-        if not any(probe.ok for probe in found):
-            words = "; ".join(f"{p.endpoint}: {p.detail}" for p in found)
-            raise Outage(
-                f"model {model.alias!r} can't be reached: {words}",
-                hint="start it (`orchestrator drafter up PIPELINE`), or correct `endpoints:`", sent=False,
-            )
-
-
-def _ask(options: RunOptions, worst: WorstCase, typical: str, rt: Runtime) -> None:
-    if worst.unpriced and options.strict_prices:
-        raise UnpricedCall(f"no price for {', '.join(worst.unpriced)} (--strict-prices)")
-    words = "worst case: " + (" + ".join(str(c) for c in worst.costs) or "unknown")
-    if worst.unpriced:
-        words += f", without {', '.join(worst.unpriced)}, which the price book does not hold"
-    if options.progress is not None:
-        options.progress.note(words + " (every task drafted as often as allowed, and escalated)")
-        if typical:
-            options.progress.note(typical)
-    if typical:
-        words += f"; {typical}"
-    limit = _tightest(rt) or options.max_cost
-    above = limit is not None and any(c.currency == limit.currency and c.nano > limit.nano for c in worst.costs)
-    if above and not options.yes:
-        question = f"{words}. The worst case is above the limit of {limit}, which stops the run there. Go on?"
-        if options.confirm is None or not options.confirm(question):
-            raise InputError("not started: the worst case is above the budget", hint="give --yes to start all the same")
-
-
-def _tightest(rt: Runtime) -> Money | None:
-    """The smallest limit of the pipeline's file on what all tasks together may cost."""
-    return min((limit for _, limit in rt.config.budget.spans()), key=lambda limit: limit.nano, default=None)

@@ -253,7 +253,8 @@ class Outcome:
     """How a task ended, and whether it was a success.
 
     `success` is None while it is unknown. `cost_usd` is None where any of its calls could not be priced
-    (or is billed in another currency: see `costs`). `resumed` says that it was read back from the store.
+    (or is billed in another currency: see `costs`). `resumed` says that it was read back from the store. `again_of` are
+    earlier runs of the task, the oldest first, that gave no answer and that this one took the place of.
     """
 
     run_id: str
@@ -272,3 +273,4 @@ class Outcome:
     degraded: bool = False
     resumed: bool = False
     error: str | None = None
+    again_of: tuple[str, ...] = ()

@@ -112,6 +112,7 @@ def _claim(run: Run, rt: Runtime) -> RunClaim:
         tags={t: task.meta[t] for t in named if t in task.meta} if named else {},
         content=b'{"id":' + stable(task.id) + b"," + body[1:],
         keep_until=rt.clock() + keep if isinstance(keep, float) else None, config_strict=rt.strict_config,
+        again=rt.again,
     )
 
 
@@ -133,7 +134,7 @@ async def _take(run: Run, got: Claimed, rt: Runtime) -> None:
     match got.kind:
         case "new" | "resumed":
             run.run_id = got.run_id
-            run.resumed = got.kind == "resumed"
+            run.resumed, run.again_of = got.kind == "resumed", got.again_of
             run.stage = Stage.SCREEN
         case "done":
             assert got.outcome is not None

@@ -46,18 +46,20 @@ def is_drawn(run: Run, rt: Runtime) -> bool:
 async def answer_alone(run: Run, rt: Runtime) -> None:
     """Each step by its validator, and then how its answer compares. Nothing is recorded where a step has no validator,
     it may not be asked, is out, or the money is spent: that is no measurement."""
+    apart = Run(task=run.task, run_id=run.run_id, slots=run.slots)
     try:
-        alone = await _walk(run, rt)
+        alone = await _walk(apart, rt)
     except (BudgetExceeded, UnpricedCall, ExpressionError, TaskError, Outage):
         return
+    finally:
+        rt.afterwards.add(apart.calls)
     if alone is not None:
         await rt.store.record_baseline(_compared(run, alone, rt))
 
 
-async def _walk(run: Run, rt: Runtime) -> Alone | None:
+async def _walk(alone: Run, rt: Runtime) -> Alone | None:
     """To the last step, or to the first that gives nothing to go on with: what was spent until then would have been
     spent. None where it may not be walked."""
-    alone = Run(task=run.task, run_id=run.run_id, slots=run.slots)
     values: dict[str, dict[str, Any]] = {}
     last: Step | None = None
     value: Any = None

@@ -83,9 +83,11 @@ class Caller:
         return self._store.digest(request_key(model.identity, request))
 
     def memo_keys(self, run: Run, key: str) -> list[str]:
-        """Where a durable answer may be: under its own key where the cache is on, under the run's when it resumed."""
+        """Where a durable answer may be: under its own key where the cache is on, under the run's when it resumed, and
+        under those of the runs that it does again."""
         keys = [key] if self._cache_ttl_s is not None else []
-        return [*keys, f"{run.run_id}:{key}"] if run.resumed else keys
+        own = [f"{run.run_id}:{key}"] if run.resumed else []
+        return [*keys, *own, *(f"{run_id}:{key}" for run_id in run.again_of)]
 
     async def recall(self, wanted: Sequence[tuple[Run, str]]) -> dict[tuple[str, str], Answered]:
         """Durable answers for (run, request key) pairs, in one look-up: keyed by (run id, request key)."""
@@ -103,7 +105,7 @@ class Caller:
         return answers
 
     def _from_memo(self, run: Run, memo_key: str, stored: StoredAnswer) -> Answered:
-        if stored.run_id != run.run_id:
+        if stored.run_id != run.run_id and stored.run_id not in run.again_of:
             if stored.cost is not None:
                 run.saved.append(stored.cost)
             run.source_run_id = stored.run_id

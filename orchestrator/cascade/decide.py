@@ -25,7 +25,7 @@ async def decide(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
 def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
     work, draft = run.work, run.work.draft
     assert draft is not None
-    problem = rt.revoked.get(step.id) or step.loaded.certificate_problem
+    problem = rt.revoked.get(step.id) or step.loaded.confidence.problem
     threshold = float("inf") if run.collects else None if problem else step.threshold
     said = step.policy.after(AfterView(
         base=run.view(), signals=work.signals, value=draft.value, parsed=draft.parsed,
@@ -44,7 +44,7 @@ def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
 
 
 def _guarantee(step: Step) -> str:
-    certificate = step.loaded.certificate
+    certificate = step.loaded.confidence.certificate
     if certificate is None or not step.certified:
         return ""
     return f"{certificate['loss']} <= {certificate['max_regret']:g} with {certificate['confidence']:.0%} confidence"

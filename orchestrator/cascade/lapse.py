@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.hook import run_hook
 from orchestrator.config.certificate import certificate_digest
-from orchestrator.quality.drift import Evidence, Hour, evidence
+from orchestrator.quality.drift import EValues, Hour, evidence
 from orchestrator.store.lapses import HOUR_S, CheckedDraft, HourOfTasks, InUse, StoredLapse
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def keep_up(rt: Runtime) -> None:
     if now - rt.watch.read_at < REFRESH_S:
         return
     rt.watch.read_at = now
-    if any(step.loaded.certificate is not None for step in rt.steps):
+    if any(step.loaded.confidence.certificate is not None for step in rt.steps):
         await _read(rt)
 
 
@@ -88,7 +88,7 @@ async def look(rt: Runtime, step: Step, *, draft_ok: bool) -> None:
 
 def in_use(rt: Runtime, step: Step) -> InUse | None:
     """The certificate that decides in this step at present, if one does."""
-    certificate = step.loaded.certificate
+    certificate = step.loaded.confidence.certificate
     if certificate is None or not step.certified or rt.mode != "cascade":
         return None
     names = [rule.name for rule in step.policy.afters]
@@ -102,13 +102,13 @@ def in_use(rt: Runtime, step: Step) -> InUse | None:
 def nulls_of(rt: Runtime, step: Step) -> Nulls | None:
     """The promise to be watched. A spot check takes the validator's word: where a certificate was made from labels
     and measured how often the validator is wrong, that much is granted on top of its tolerance."""
-    certificate, drift = step.loaded.certificate or {}, rt.config.drift
+    certificate, drift = step.loaded.confidence.certificate or {}, rt.config.drift
     if certificate.get("max_regret") is None:
         return None
     granted = 0.0
     if certificate["reference"] == "label" and certificate.get("validator_accuracy") is not None:
         granted = 1.0 - float(certificate["validator_accuracy"])
-    artefact = step.loaded.confidence_artefact
+    artefact = step.loaded.confidence.fitted
     probability = artefact is not None and artefact["model"]["kind"] != "signal"
     false_alarm = drift.false_alarm or 1.0 - float(certificate.get("confidence", 0.9))
     return Nulls(
@@ -146,7 +146,7 @@ def _hour(tasks: HourOfTasks, checks: Sequence[CheckedDraft], nulls: Nulls) -> H
     )
 
 
-def _why(found: Evidence, at: Sequence[int], hours: Sequence[Hour], nulls: Nulls) -> str:
+def _why(found: EValues, at: Sequence[int], hours: Sequence[Hour], nulls: Nulls) -> str:
     since, later = datetime.fromtimestamp(at[found.since] * HOUR_S, UTC).date(), hours[found.since :]
     drawn = sum(hour.drawn for hour in later)
     if found.calibration is not None and found.calibration > found.regret:

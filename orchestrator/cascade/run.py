@@ -94,6 +94,7 @@ class Run:
     degraded: bool = False
     recalled: bool = False
     source_run_id: str | None = None
+    again_of: tuple[str, ...] = ()
     kept: list[tuple[Kept, bytes]] = field(default_factory=list)
     handoff_reason: str | None = None
     checks: list[tuple[str, float]] = field(default_factory=list)

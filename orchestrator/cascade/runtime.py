@@ -21,15 +21,16 @@ from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of
 from orchestrator.cascade.signals.features import Features
+from orchestrator.cascade.spent import Spent
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json
-from orchestrator.config.pipeline import Compared, PipelineConfig, StepConfig
+from orchestrator.config.pipeline import PipelineConfig, StepConfig
 from orchestrator.config.plugins import load_callable
 from orchestrator.config.telemetry import wanted
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_of
 from orchestrator.models.limits import EndpointGate, EndpointPool, retrying
 from orchestrator.records import Mode, Outcome, Request, Signal, Task
-from orchestrator.store.entries import ConfigEntry
+from orchestrator.store.entries import Again, ConfigEntry
 
 if TYPE_CHECKING:
     from orchestrator.models.client import ModelClient
@@ -71,17 +72,16 @@ class Step:
     @property
     def threshold(self) -> float | None:
         """The number confidence is compared with; None where nothing (valid) certifies one."""
-        return _threshold(self.config.confidence, self.loaded.certificate, self.loaded.certificate_problem)
+        return self.loaded.confidence.value
 
     @property
     def gate_threshold(self) -> float | None:
         """The number the gate is compared with, before the draft; None where nothing (valid) certifies one."""
-        return _threshold(self.config.gate, self.loaded.gate_certificate, self.loaded.gate_problem)
+        return self.loaded.gate.value
 
     @property
     def certified(self) -> bool:
-        confidence = self.config.confidence
-        return confidence is not None and confidence.certificate is not None and not self.loaded.certificate_problem
+        return self.loaded.confidence.certificate_path is not None and not self.loaded.confidence.problem
 
     def confidence(self, signals: Mapping[str, Signal], features: Features, task: Task) -> float | None:
         """What the threshold is compared with: one raw signal, or the fitted probability that the draft is right."""
@@ -98,13 +98,6 @@ class Step:
         return self.drafter.request(messages, self.loaded.output_schema, sample, logprobs=logprobs)
 
 
-def _threshold(compared: Compared | None, certificate: Mapping[str, Any] | None, problem: str | None) -> float | None:
-    if compared is None or problem:
-        return None
-    found = compared.threshold if certificate is None else certificate.get("threshold")
-    return None if found is None else float(found)
-
-
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """A task that this process is at work on: the digest of its content, and the outcome to come."""
@@ -116,7 +109,8 @@ class UnderWay:
 @dataclass(slots=True)
 class Runtime:
     """One pipeline at work in one event loop. `revoked` says of a step why its certificate counts for nothing any more,
-    though its file still stands. `calibrating` runs serve nobody: what they validate is no escalation."""
+    though its file still stands. `calibrating` runs serve nobody: what they validate is no escalation. What ended as
+    `again` says is done again when its task comes. `afterwards` is what spot checks and baselines have cost."""
 
     loaded: LoadedPipeline
     store: Store
@@ -132,6 +126,7 @@ class Runtime:
     telemetry: Telemetry | None = None
     in_file: bool = False
     strict_config: bool = False
+    again: Again | None = None
     calibrating: bool = False
     inflight: dict[tuple[str, str], UnderWay] = field(default_factory=dict)
     background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -141,6 +136,7 @@ class Runtime:
     watch: Watch = field(default_factory=Watch)
     backlog: Backlog = field(default_factory=Backlog)
     notices: list[str] = field(default_factory=list)
+    afterwards: Spent = field(default_factory=Spent)
 
     @property
     def config(self) -> PipelineConfig:
@@ -166,9 +162,13 @@ class Runtime:
         self.background.add(task)
         task.add_done_callback(self.background.discard)
 
-    async def aclose(self) -> None:
+    async def quiet(self) -> None:
+        """Wait until nothing is at work in the background."""
         while self.background:  # what is waited for may start more
             await asyncio.gather(*self.background, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        await self.quiet()
         for model in self.models.values():
             await model.client.aclose()
         if self.telemetry is not None:
@@ -254,8 +254,8 @@ def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> St
         validator=models[step.config.validate_.model] if step.config.validate_ else None,
         features=step.features, keeps_answers=config.content.keep != "none",
         measured=_measured(signals, step),
-        fitted=FittedConfidence(step.confidence_artefact) if step.confidence_artefact else None,
-        gate=FittedConfidence(step.gate_artefact) if step.gate_artefact else None,
+        fitted=FittedConfidence(step.confidence.fitted) if step.confidence.fitted else None,
+        gate=FittedConfidence(step.gate.fitted) if step.gate.fitted else None,
     )
 
 

@@ -61,7 +61,7 @@ def gate_reading(task: Task, step: Step, rt: Runtime) -> GateReading:
     return GateReading(
         probability=step.gate.of(names, task.meta) if step.gate is not None else None,
         threshold=step.gate_threshold,
-        problem=step.loaded.gate_problem or (None if step.config.gate else "the step has no `gate:`"),
+        problem=step.loaded.gate.problem or (None if step.config.gate else "the step has no `gate:`"),
         lapsed=rt.config.certificate_lapsed,
     )
 

@@ -131,6 +131,7 @@ def _outcome(run: Run, rt: Runtime) -> Outcome:
         verdict=last.verdict if last else None, steps=dict(run.results), calls=tuple(run.calls), costs=costs,
         cost_usd=in_usd(costs, known), saved_usd=in_usd(sum_money(run.saved)[0], True) if run.saved else None,
         degraded=run.degraded, error=f"{type(run.error).__name__}: {run.error}" if run.error else None,
+        again_of=run.again_of,
     )
 
 
@@ -177,7 +178,7 @@ def _entry(run: Run, outcome: Outcome, rt: Runtime) -> OutcomeEntry:
         tags={t: run.task.meta[t] for t in rt.config.tags if t in run.task.meta},
         steps=tuple(_step_entry(r, run, told=told) for r in run.results.values() if not r.skipped),
         contents=tuple(contents), keep_until=now + keep if isinstance(keep, float) else 0,
-        handoff=handoff, source_run_id=run.source_run_id,
+        handoff=handoff, source_run_id=run.source_run_id, again_of=run.again_of,
         spot_checks=tuple(SpotCheckEntry(step=s, propensity=p) for s, p in run.checks),
         signals=tuple((kept.tenant, kept.memo_key, body) for kept, body in run.kept),
     )
@@ -225,7 +226,7 @@ def outcome_of(stored: StoredOutcome, *, id: str | None = None) -> Outcome:
         costs=(stored.cost,) if stored.cost else (),
         cost_usd=in_usd((stored.cost,) if stored.cost else (), stored.cost is not None),
         saved_usd=stored.saved.amount if stored.saved and stored.saved.currency == "USD" else None,
-        degraded=stored.degraded, resumed=True, error=stored.error,
+        degraded=stored.degraded, resumed=True, error=stored.error, again_of=stored.again_of,
     )
 
 

@@ -16,10 +16,11 @@ from orchestrator.cascade.run import Run
 from orchestrator.cascade.verdicts import redo_request
 from orchestrator.errors import BudgetExceeded, ExpressionError, ModelError, TaskError, UnpricedCall
 from orchestrator.records import Json, Task
-from orchestrator.store.entries import PendingSpotCheck, SpotCheckState
+from orchestrator.store.entries import SpotCheckState
 
 if TYPE_CHECKING:
     from orchestrator.cascade.runtime import Runtime, Step
+    from orchestrator.store.feedback import PendingSpotCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,8 @@ async def _look_at(check: Check, rt: Runtime) -> tuple[SpotCheckState, bool | No
         )
     except (ModelError, BudgetExceeded, UnpricedCall, ExpressionError, TaskError):
         return "unanswered", None
+    finally:
+        rt.afterwards.add(run.calls)
     value, parsed = parse(answered.answer.text, structured)
     return ("done", step.compare.same(check.draft, value)) if parsed else ("unanswered", None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -20,16 +20,18 @@ from orchestrator.cascade.prompts import (
 from orchestrator.cascade.run import Run
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.verdicts import ASKED_AGAIN, ask_for_verdict, redo_request, verdict_request
-from orchestrator.errors import BudgetExceeded, ModelError, Outage, UnpricedCall
+from orchestrator.errors import AuthRefused, BudgetExceeded, ModelError, Outage, UnpricedCall
 from orchestrator.records import Answer, Draft, Signal, StepResult, ValidateMode, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
-    """A verdict, and the signals of the value it serves."""
+    """A verdict, and the signals of the value it serves. `unserved`: why the one before it, which is kept nowhere else,
+    was not served."""
 
     verdict: Verdict
     signals: dict[str, Signal] | None = None
+    unserved: str = ""
 
 
 async def validate(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
@@ -54,6 +56,8 @@ async def _validate_one(run: Run, step: Step, rt: Runtime) -> None:
         validated = await _with_outages(run, step, rt, model)
     except Outage as error:
         _outage(run, step, rt, error)
+    except AuthRefused as error:
+        end(run, step, rt, "handed_off", "key_refused", f"no verdict: {type(error).__name__}: {error}")
     except ModelError as error:
         end(run, step, rt, "handed_off", "validation_failed", f"no verdict: {type(error).__name__}: {error}")
     except (BudgetExceeded, UnpricedCall) as error:
@@ -110,16 +114,20 @@ async def _ask_for_verdict(run: Run, step: Step, rt: Runtime, model: Model) -> V
     reasons = (*judged.verdict.reasons, *redone.verdict.reasons)
     return Validated(
         verdict=Verdict(kind=redone.verdict.kind, value=redone.verdict.value, reasons=reasons, mode=mode),
-        signals=redone.signals,
+        signals=redone.signals, unserved=f"{mode} was not served: {_said(judged.verdict)}",
     )
+
+
+def _said(verdict: Verdict) -> str:
+    return "; ".join(verdict.reasons) or "no reason given"
 
 
 async def _judge(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     draft = _draft(run)
     request = verdict_request(run, step, rt, model, JUDGE_INSTRUCTIONS, judge_schema())
     said = await ask_for_verdict(run, step, rt, model, "judge", request, ("approved", "rejected"))
-    if said is None:
-        return _rejected("judge", "the verdict was unreadable twice")
+    if isinstance(said, str):
+        return _rejected("judge", f"the verdict was unreadable twice: {said}")
     if said.verdict == "rejected":
         return _rejected("judge", *said.reasons)
     return Validated(verdict=Verdict(kind="approved", value=draft.value, reasons=said.reasons, mode="judge"))
@@ -129,8 +137,8 @@ async def _repair(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
     draft = _draft(run)
     request = verdict_request(run, step, rt, model, REPAIR_INSTRUCTIONS, repair_schema(step.loaded.output_schema))
     said = await ask_for_verdict(run, step, rt, model, "repair", request, ("approved", "repaired", "rejected"))
-    if said is None:
-        return _rejected("repair", "the verdict was unreadable twice")
+    if isinstance(said, str):
+        return _rejected("repair", f"the verdict was unreadable twice: {said}")
     reasons = said.reasons
     match said.verdict:
         case "approved" if draft.parsed:
@@ -194,8 +202,11 @@ def _rejected(mode: ValidateMode, *reasons: str) -> Validated:
 def _conclude(run: Run, step: Step, rt: Runtime, validated: Validated) -> None:
     verdict, draft = validated.verdict, run.work.draft
     run.work.verdict = verdict
+    decision = run.work.decision
+    if decision is not None and validated.unserved:
+        run.work.decision = replace(decision, explanation=f"{decision.explanation}; {validated.unserved}")
     if verdict.kind == "rejected":
-        words = "rejected by the validator: " + ("; ".join(verdict.reasons) or "no reason given")
+        words = f"rejected by the validator: {_said(verdict)}"
         fail = step.config.validate_ is not None and step.config.validate_.on_reject == "fail"
         run.work.draft_ok = False if draft is not None and verdict.mode != "redo" else None
         end(run, step, rt, "failed" if fail else "handed_off", "rejected", words)

@@ -31,29 +31,34 @@ class Said:
 
 async def ask_for_verdict(
     run: Run, step: Step, rt: Runtime, model: Model, role: Role, request: Request, kinds: tuple[str, ...]
-) -> Said | None:
-    """The verdict; None where it is unreadable even when asked for once more."""
+) -> Said | str:
+    """The verdict; where it is unreadable even when asked for once more, why the last one was."""
+    said: Said | str = ""
     for sample in range(ASKED_AGAIN + 1):
         asked = model.request(request.messages, request.schema, sample)
         answered = await rt.calls.ask(
-            run, step.id, role, model, asked, cacheable=lambda a: read_verdict(a, kinds) is not None,
+            run, step.id, role, model, asked, cacheable=lambda a: isinstance(read_verdict(a, kinds), Said),
         )
         said = read_verdict(answered.answer, kinds)
-        if said is not None:
-            return said
-    return None
+        if isinstance(said, Said):
+            break
+    return said
 
 
-def read_verdict(answer: Answer, kinds: tuple[str, ...]) -> Said | None:
-    """The verdict in `answer`, if that is one object of the schema's keys and of the `kinds` asked for; else None."""
+def read_verdict(answer: Answer, kinds: tuple[str, ...]) -> Said | str:
+    """The verdict in `answer`, if it is one object of the schema's keys and of the `kinds` asked for; else why not."""
     if answer.finish_reason != "stop":
-        return None
+        return f"the answer ended by {answer.finish_reason!r}"
     try:
         found = orjson.loads(answer.text)
     except orjson.JSONDecodeError:
-        return None
-    if not isinstance(found, dict) or found.get("verdict") not in kinds or not set(found) <= VERDICT_KEYS:
-        return None
+        return "it is not JSON"
+    if not isinstance(found, dict):
+        return f"it is no object but {type(found).__name__}"
+    if found.get("verdict") not in kinds:
+        return f"its `verdict` is none of {', '.join(kinds)}"
+    if not set(found) <= VERDICT_KEYS:
+        return f"it has keys besides {', '.join(sorted(VERDICT_KEYS))}"
     listed = found.get("reasons")
     reasons = tuple(str(r)[:500] for r in listed[:20]) if isinstance(listed, list) else ()
     return Said(verdict=found["verdict"], reasons=reasons, value=found.get("value"), answer=answer)

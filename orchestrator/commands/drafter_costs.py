@@ -168,12 +168,12 @@ def _of_ledger(store: str, model: str, prices: PriceBook) -> Usage:
     """What the local model's calls used in the mean, under whatever name it is served."""
     from orchestrator.commands.opened import read_store
     from orchestrator.finance.break_even import mean_usage
-    from orchestrator.finance.lines import read_call_lines
+    from orchestrator.finance.charges import read_charges
     from orchestrator.finance.period import Period
 
-    lines = read_store(store, lambda connection: read_call_lines(connection, period=Period(), grain="period"))
+    charges = read_store(store, lambda connection: read_charges(connection, period=Period(), grain="period"))
     names = [model, *(served for served, priced in prices.aliases.items() if priced == model)]
-    found = next((usage for name in names if (usage := mean_usage(lines, name))), None)
+    found = next((usage for name in names if (usage := mean_usage(charges, name))), None)
     if found is None:
         raise InputError(f"the ledger has no call of {model!r}", hint="give --input and --output")
     return found

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.commands.options import existing_file, json_option, store_option
+from orchestrator.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.store.engine import Store
+    from orchestrator.store.retention import Forgotten
 
 verdict_option = click.option("--success/--failure", default=None, help="How it turned out.")
 reason_option = click.option("--reason", default="", help="Why, in words.")
@@ -46,7 +50,7 @@ def list_handoffs(pipeline: str | None, everything: bool, store: str, as_json: b
         return
     rows = [
         (one.run_id, one.pipeline, one.step, _when(one.created_at), one.reason,
-         _when(one.resolved_at) if one.resolved_at else "open")
+         f"{_when(one.resolved_at)}{' (done again)' * one.done_again}" if one.resolved_at else "open")
         for one in found
     ]
     print_table(("run", "pipeline", "step", "since", "why", "resolved"), rows)
@@ -110,7 +114,9 @@ def explain(run_id: str, store: str, as_json: bool) -> None:
 def forget(tasks: tuple[str, ...], tenant: str | None, yes: bool, store: str) -> None:
     """Erase what was said: inputs, prompts, drafts, answers and values. Accounts and decisions stay.
 
-    A task id is looked for in every pipeline and tenant of the store.
+    A task id is looked for in every pipeline and tenant of the store, and among what calibrations made of it; of a
+    log that was assessed, line 12 is the task LOGS.jsonl:12. Files that a run wrote (--out, --handed-off, rejected
+    lines) are yours to erase.
 
     \b
     Examples:
@@ -126,14 +132,43 @@ def forget(tasks: tuple[str, ...], tenant: str | None, yes: bool, store: str) ->
     if not yes and sys.stdin.isatty():
         click.confirm(f"Erase all content of {whom}? This can't be undone", abort=True, err=True)
 
-    async def erase(opened: Store) -> Any:
-        return await opened.forget(task_keys=[opened.digest(b"id:" + task.encode()) for task in tasks], tenant=tenant)
-
-    done = with_store(store, erase)
+    done, unknown = with_store(store, lambda opened: _erase(opened, tasks, tenant))
     counts = ((done.runs, "run"), (done.contents, "text"), (done.answers, "cached answer"))
     click.echo(f"erased of {whom}: {', '.join(counted(n, what) for n, what in counts)}", err=True)
     if done.open_runs:
         click.echo(f"{done.open_runs} of these runs are not done: forget again once they are", err=True)
+    if unknown:
+        raise _no_run_of(f"task {', '.join(map(repr, unknown))}")
+
+
+async def _erase(opened: Store, tasks: Sequence[str], tenant: str | None) -> tuple[Forgotten, list[str]]:
+    """(what was erased, the ids that no run is recorded of). Raises InputError where that is all of them."""
+    from orchestrator.store.copies import copies_of, known_keys, tenants
+
+    keys = {task: opened.digest(b"id:" + task.encode()) for task in tasks}
+
+    def look() -> tuple[set[str], dict[str, str], list[str]]:
+        with opened.read() as connection:
+            if tenant is not None:
+                return set(), {}, tenants(connection)
+            return known_keys(connection, list(keys.values())), copies_of(connection, tasks), []
+
+    known, copies, seen = await asyncio.to_thread(look)
+    unknown = [task for task, key in keys.items() if key not in known and task not in copies.values()]
+    if tenant is not None and tenant not in seen:
+        near = get_close_matches(tenant, seen, 1)
+        raise _no_run_of(f"tenant {tenant!r}", f"did you mean {near[0]!r}?" if near else None)
+    if unknown and len(unknown) == len(keys):
+        raise _no_run_of(f"task {', '.join(map(repr, unknown))}")
+    return await opened.forget(task_keys=sorted(known), run_ids=sorted(copies), tenant=tenant), unknown
+
+
+def _no_run_of(whom: str, hint: str | None = None) -> InputError:
+    return InputError(
+        f"the store holds no run of {whom}",
+        hint=hint or "ids are looked for to the letter; one that was forgotten is not known any more; --store names "
+        "another store",
+    )
 
 
 def _when(at: float) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from orchestrator.commands.options import MONEY, any_path, existing_file, json_option, pipeline_argument, store_option
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.check import CheckReport
 
 MODES = ("cascade", "shadow", "draft_only", "validate_only")
+AGAIN = ("budget", "outage", "handed_off", "failed")
 
 
 @click.command(short_help="Run a file of tasks through a pipeline.")
@@ -29,17 +33,22 @@ MODES = ("cascade", "shadow", "draft_only", "validate_only")
 @click.option("--mode", type=click.Choice(MODES), help="Override the pipeline's mode.")
 @click.option("--strict-prices", is_flag=True, help="Refuse to start where a model has no price.")
 @click.option("--resume-with-changes", is_flag=True, help="Go on although the configuration changed since.")
+@click.option("--again", type=click.Choice(AGAIN), multiple=True,
+              help="Do again what ended without an answer before: for a spent budget, for an outage, or all that is "
+                   "handed off, or failed. May be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask when the worst case exceeds the budget.")
 @json_option
 def run(as_json: bool, **given: Any) -> int:
     """Run a file of tasks (.jsonl or .csv) through a pipeline.
 
     Says first what it can cost at most. Interrupted or killed, the same command goes on where it stopped; an answer
-    once received is never paid for twice. Lines that can't be taken go to OUT.rejected.jsonl and stop nothing.
+    once received is never paid for twice. Lines that can't be taken go to OUT.rejected.jsonl and stop nothing. What was
+    handed off or failed stays so, until it is done --again: then its new outcome takes the old one's place in OUT.
 
     \b
-    Example:
+    Examples:
       orchestrator run pipelines/order_lines/pipeline.yaml orders.jsonl --out done.jsonl --max-cost 20USD
+      orchestrator run pipelines/order_lines/pipeline.yaml orders.jsonl --out done.jsonl --again budget
     """
     from orchestrator.batch import RunOptions, run_file
     from orchestrator.commands.output import ask
@@ -47,6 +56,8 @@ def run(as_json: bool, **given: Any) -> int:
 
     summary = run_file(RunOptions(**given, confirm=ask, progress=Progress()))
     _print_summary(summary, as_json=as_json)
+    if summary.undone and given["store"] != "memory:":
+        _tell_undone(summary)
     return summary.exit_code
 
 
@@ -84,7 +95,7 @@ def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    spent = [f"{nano / 1_000_000_000:.6f} {currency}" for currency, nano in sorted(summary.spent.items())]
+    checks = f"{later} of it for spot checks and baselines" if (later := _money(summary.spent_afterwards)) else ""
     every, now = ("in all", "of this run") if summary.resumed else ("", "")
     rows = [
         ("tasks", summary.tasks, every, f"{summary.resumed} of them done before" if summary.resumed else ""),
@@ -92,10 +103,42 @@ def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
         ("successes", summary.succeeded, every, f"of {summary.known} whose success is known"),
         ("rejected", summary.rejected, now, summary.rejected_file),
         ("escalated", summary.escalated, now, ""),
-        ("spent", " + ".join(spent) or "0", now, _unknown_costs(summary)),
+        *((("done again", summary.again, now, ""),) if summary.again else ()),
+        ("spent", _money(summary.spent) or "0", now, ", ".join(filter(None, (checks, _unknown_costs(summary))))),
         ("seconds", f"{summary.seconds:.1f}", now, ""),
     ]
     print_table(("", "", "", ""), rows)
+
+
+def _tell_undone(summary: RunSummary) -> None:
+    """Why tasks got no answer, where they are not to blame, and the command that does them again."""
+    from orchestrator.commands.output import note
+    from orchestrator.finance.phrases import counted
+
+    why = {"budget": "because a budget had no room left", "outage": "because a model was out or refused the key"}
+    told = [f"{counted(n, 'task')} got no answer {why[reason]}" for reason, n in sorted(summary.undone.items())]
+    note(f"{', '.join(told)}. Once that is mended, do them again with:\n  {_this_command(sorted(summary.undone))}")
+
+
+def _this_command(again: Iterable[str]) -> str:
+    """What was typed, to do again what ended for these reasons. A password in the store's URL is not shown."""
+    from orchestrator.store.connect import locate
+
+    context = click.get_current_context()
+    words = ["orchestrator", context.command.name or "run"]
+    for option in context.command.params:
+        name, value = option.name or "", context.params.get(option.name or "")
+        if name == "again" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(option, click.Option):
+            words.append(option.opts[0])
+        if value is not True:
+            words.append(locate(str(value)).name if name == "store" else str(value))
+    return shlex.join([*words, *(word for reason in again for word in ("--again", reason))])
+
+
+def _money(nano: Mapping[str, int]) -> str:
+    return " + ".join(f"{n / 1_000_000_000:.6f} {currency}" for currency, n in sorted(nano.items()))
 
 
 def _unknown_costs(summary: RunSummary) -> str:

@@ -21,9 +21,10 @@ from orchestrator.store.entries import PriceRecord
 from orchestrator.store.keys import HOUR_S
 from orchestrator.store.line_tables import Allocated
 from orchestrator.store.lines import line, line_key
+from orchestrator.store.own_tables import Setting
 from orchestrator.store.prices import entry_of
 from orchestrator.store.statements import Transaction, inserting, inserting_new, table, upserting
-from orchestrator.store.tables import Price, Setting
+from orchestrator.store.tables import Price
 
 if TYPE_CHECKING:
     from orchestrator.config.prices import PriceEntry

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, bindparam, func, select
 
 from orchestrator.records import TOKEN_CLASSES, Answer, Money, TokenLogprobs, Usage
-from orchestrator.store.entries import CacheStats, CallSettlement, StoredAnswer
+from orchestrator.store.entries import CallSettlement, StoredAnswer, entry
 from orchestrator.store.statements import Transaction, among, chunks, table, updating, upserting
 from orchestrator.store.tables import AnswerRow, OutcomeRow, Run
 
@@ -32,8 +32,18 @@ _SERVED_FROM = (
     select(_run.c.source_run_id).where(among(_run.c.run_id), _run.c.source_run_id.is_not(None))
 )
 _MADE_BY = _answer.delete().where(among(_a.run_id))
-_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key"])
-_OWN_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key", "run_id"])
+_SIGNALS = updating(AnswerRow, "signals", by=["tenant", "memo_key", "run_id"])
+
+
+@entry
+class CacheStats:
+    """`entries` and `expired` count answers, `size_bytes` is their stored size, `saved` what hits did not cost."""
+
+    entries: int
+    expired: int
+    size_bytes: int
+    hits: int
+    saved: tuple[Money, ...]
 
 
 def keep(transaction: Transaction, kept: Sequence[tuple[CallSettlement, Any]]) -> None:
@@ -49,16 +59,10 @@ def keep(transaction: Transaction, kept: Sequence[tuple[CallSettlement, Any]]) -
     transaction.many(_KEEP, [rows[place] for place in sorted(rows)])
 
 
-def keep_signals(transaction: Transaction, groups: Sequence[Sequence[tuple[str, str, bytes]]]) -> list[None]:
-    """Lay signals beside the answers they were measured on; answers no longer there are passed over."""
-    transaction.many(_SIGNALS, [(signals, tenant, key) for group in groups for tenant, key, signals in group])
-    return [None] * len(groups)
-
-
-def keep_own_signals(transaction: Transaction, rows: Sequence[tuple[bytes, str, str, str]]) -> None:
-    """The same for (signals, tenant, memo key, run id): only beside an answer that this very run made, since another
-    process may have replaced it meanwhile."""
-    transaction.many(_OWN_SIGNALS, rows)
+def keep_signals(transaction: Transaction, rows: Sequence[tuple[bytes, str, str, str]]) -> None:
+    """Lay (signals, tenant, memo key, run id) beside the answers they were measured on: only where this very run made
+    the answer, since another process may have replaced it meanwhile."""
+    transaction.many(_SIGNALS, rows)
 
 
 def recall(connection: Connection, keys: Sequence[tuple[str, str]], now: float) -> dict[tuple[str, str], StoredAnswer]:
@@ -82,19 +86,12 @@ def _stored(
     return StoredAnswer(answer=unpack(answer), signals=signals, call_id=call_id, run_id=run_id, cost=cost)
 
 
-def evict(transaction: Transaction, run_id: str) -> int:
-    """Remove the answers a failed run made, and those it was served from the cache. Returns how many."""
-    return evict_all(transaction, [run_id])
-
-
-def evict_all(transaction: Transaction, run_ids: Sequence[str]) -> int:
-    """The same for many runs at once."""
-    evicted = 0
+def evict(transaction: Transaction, run_ids: Sequence[str]) -> None:
+    """Remove the answers that failed runs made, and those they were served from the cache."""
     for some in chunks(run_ids):
         sources = transaction.execute(_SERVED_FROM, {"among": some}).scalars()
         for rows in chunks(sorted({*some, *sources})):
-            evicted += transaction.execute(_MADE_BY, {"among": rows}).rowcount
-    return evicted
+            transaction.execute(_MADE_BY, {"among": rows})
 
 
 def cache_stats(connection: Connection, pipeline: str | None, tenant: str | None, now: float) -> CacheStats:

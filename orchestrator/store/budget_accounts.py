@@ -12,13 +12,22 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from orchestrator.records import Money
-from orchestrator.store.entries import BudgetLine, Covered, StoredBudget
+from orchestrator.store.entries import BudgetLine, Covered, entry
 from orchestrator.store.statements import Transaction, insert, table, updating
 from orchestrator.store.tables import Budget, CallRow, Config, Run
 
 _budget, _call, _run, _config = table(Budget), table(CallRow), table(Run), table(Config)
 _POSTGRES_LOCK = 0x6275_6467_6574_7321  # "budgets!"
 _SCOPES = updating(CallRow, "scopes", by=["call_id"])
+
+
+@entry
+class StoredBudget:
+    scope: str
+    limit: Money
+    spent: Money
+    reserved: Money
+    overrun: Money
 
 
 def hold(transaction: Transaction) -> None:
@@ -108,10 +117,6 @@ def _of(covered: Covered) -> list[ColumnElement[bool]]:
 def _stored(line: BudgetLine, spent: int, reserved: int) -> StoredBudget:
     spends, reserves, nothing = (Money(nano=nano, currency=line.limit.currency) for nano in (spent, reserved, 0))
     return StoredBudget(scope=line.scope, limit=line.limit, spent=spends, reserved=reserves, overrun=nothing)
-
-
-def row_of(connection: Connection, scope: str) -> Any:
-    return connection.execute(select(_budget).where(_budget.c.scope == scope)).one_or_none()
 
 
 def stored(row: Any) -> StoredBudget:

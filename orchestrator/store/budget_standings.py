@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from orchestrator.config.budget import SPANS, bucket, set_in_store, who_of, who_of_file
 from orchestrator.records import Money
 from orchestrator.store import budget_accounts, budget_limits
-from orchestrator.store.entries import BudgetLine, StoredBudget
+from orchestrator.store.entries import BudgetLine
 from orchestrator.store.statements import table
 from orchestrator.store.tables import Budget, Event
 
@@ -99,7 +99,7 @@ def _of_files(rows: dict[str, Any], now: float) -> Iterator[tuple[str, BudgetSta
 
 def _standing(
     who: str, span: str, name: str, until: float | None, source: Literal["file", "store"], line: BudgetLine,
-    kept: StoredBudget, refuses: bool,
+    kept: budget_accounts.StoredBudget, refuses: bool,
 ) -> BudgetStanding:
     left = max(0, line.limit.nano - kept.spent.nano - kept.reserved.nano)
     past = line.soft is not None and kept.spent.nano >= line.soft.nano

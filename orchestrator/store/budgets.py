@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import bindparam, select
 
 from orchestrator.config.budget import moment, set_in_store
 from orchestrator.errors import BudgetExceeded, OrchestratorError, UnpricedCall
 from orchestrator.records import Money
 from orchestrator.store import budget_accounts, budget_limits, events
-from orchestrator.store.entries import BudgetLine, CallIntent, StoredBudget
+from orchestrator.store.entries import BudgetLine, CallIntent
 from orchestrator.store.statements import Prepared, Raced, Transaction, among, chunks, insert, table
 from orchestrator.store.tables import Budget
 
@@ -162,7 +162,7 @@ def _exceeded(line: BudgetLine, budget: _Open, wanted: Money, for_now: bool) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class AccountMove:
     """What the end of one call of `pipeline` does to one budget, in billionths."""
 
     scope: str
@@ -172,7 +172,7 @@ class Move:
     pipeline: str = ""
 
 
-def move(transaction: Transaction, moves: Sequence[Move]) -> None:
+def move(transaction: Transaction, moves: Sequence[AccountMove]) -> None:
     """Release reservations and add what was spent: one update a budget. Warns where that passes a soft limit."""
     if not moves:
         return
@@ -228,9 +228,3 @@ def _figures(row: Any) -> str:
         Money(nano=nano, currency=row.currency) for nano in (row.limit_nano, row.spent_nano, row.reserved_nano)
     )
     return f"budget {row.scope!r}: limit {limit}, spent {spent}, reserved {reserved}, {moment(row.ends_at)}"
-
-
-def budget_of(connection: Connection, scope: str) -> StoredBudget | None:
-    """One budget as it stands, None where its account is not open."""
-    row = budget_accounts.row_of(connection, scope)
-    return None if row is None else budget_accounts.stored(row)

@@ -1,4 +1,4 @@
-"""Calls: the intent, durable before a request leaves; the settlement, durable before its answer is used.
+"""Calls: the intent, durable before a request leaves; the settlement, durable before anything leaves that rests on it.
 
 **A call is settled once.** A second settlement changes nothing; the one exception is a call that recovery had given
 up although its owner lived: what its owner then learns replaces the guess.
@@ -78,14 +78,14 @@ def _settled_values(s: CallSettlement, row: Any) -> Row:
     )
 
 
-def _moves(s: CallSettlement, row: Any) -> list[budgets.Move]:
+def _moves(s: CallSettlement, row: Any) -> list[budgets.AccountMove]:
     """Where the cost is not known, or is billed in another currency, the bound is what was spent."""
     bound = row.bound_nano
     known = s.cost is not None and s.cost.currency == row.bound_currency
     spent = s.cost.nano if s.cost is not None and known else bound
     held, counted = (bound, 0) if row.state == "intent" else (0, bound)  # recovery has counted the bound already
     return [
-        budgets.Move(
+        budgets.AccountMove(
             scope, released=held, spent=spent - counted, overrun=max(0, spent - bound), pipeline=row.pipeline
         )
         for scope in row.scopes.split()

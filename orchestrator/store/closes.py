@@ -51,7 +51,7 @@ class MonthChanged(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Counted:
     """How much is known by a view of the ledger: runs of a month, words on those that ended by its end (rows are only
     ever added), and when the last of these was said."""
 
@@ -60,16 +60,16 @@ class Known:
     latest: float | None
 
 
-def known(connection: Connection, since_at: float, until_at: float) -> Known:
+def known(connection: Connection, since_at: float, until_at: float) -> Counted:
     ended = _outcome.c.ended_at
     of_runs = select(func.count()).select_from(_outcome).where(ended >= since_at, ended < until_at)
     said = _feedback.join(_outcome, _outcome.c.run_id == _feedback.c.run_id)
     words = select(func.count(), func.max(_feedback.c.at)).select_from(said).where(ended < until_at)
     count, latest = connection.execute(words).one()
-    return Known(connection.execute(of_runs).scalar_one(), count, latest)
+    return Counted(connection.execute(of_runs).scalar_one(), count, latest)
 
 
-def record(transaction: Transaction, month: ClosedMonth, stated: Mapping[str, int], by: Known | None = None) -> None:
+def record(transaction: Transaction, month: ClosedMonth, stated: Mapping[str, int], by: Counted | None = None) -> None:
     """Close a month. `stated` is how much of what was booked of earlier ones it states, `by` what was known as its
     figures were read. Raises InputError where it is closed already, is not the one that follows the last, or has calls
     in flight, and MonthChanged where more is known by now: then nothing is changed."""

@@ -1,6 +1,7 @@
 """How a store is reached: URLs, engines, what is set on each connection, and what a failure means in words.
 
-SQLite runs with a write-ahead log and `synchronous=FULL`; its files are created for their owner alone (0600).
+SQLite runs with a write-ahead log and `synchronous=FULL`, but for commits whose durability may be delayed
+(`store/writer.py`); its files are created for their owner alone (0600).
 PostgreSQL runs with `synchronous_commit=on`, whatever the server's default.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.pool import NullPool
@@ -35,7 +36,7 @@ _CONNECT = {"check_same_thread": False, "timeout": LOCK_PATIENCE_S}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class StorePlace:
     """Where a store is. `name` is fit for messages: it holds no password. `folder` is removed on close."""
 
     url: URL
@@ -47,26 +48,31 @@ class Place:
     def durable(self) -> bool:
         return self.folder is None
 
+    @property
+    def delays(self) -> bool:
+        """May a commit get to disk with a later one? Not on PostgreSQL: its server can lose it and we live on."""
+        return self.path is not None and self.durable
+
     def remove(self) -> None:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def locate(url: str) -> Place:
+def locate(url: str) -> StorePlace:
     """`sqlite:///FILE`, `postgresql://…`, or `memory:` for a private store that goes on close."""
     if url == MEMORY:
         folder = Path(tempfile.mkdtemp(prefix="orchestrator-"))
         path = folder / "store.db"
-        return Place(url=URL.create("sqlite", database=str(path)), name=MEMORY, path=path, folder=folder)
+        return StorePlace(url=URL.create("sqlite", database=str(path)), name=MEMORY, path=path, folder=folder)
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise _bad_url(url) from error
     name = parsed.render_as_string(hide_password=True)
     if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
-        return Place(url=parsed, name=name, path=Path(parsed.database))
+        return StorePlace(url=parsed, name=name, path=Path(parsed.database))
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return Place(url=parsed.set(drivername="postgresql+psycopg"), name=name)
+        return StorePlace(url=parsed.set(drivername="postgresql+psycopg"), name=name)
     raise _bad_url(name)
 
 
@@ -78,7 +84,7 @@ def _bad_url(url: str) -> StoreError:
     return error
 
 
-def writing_engine(place: Place) -> Engine:
+def writing_engine(place: StorePlace) -> Engine:
     """The engine of the one writer. On SQLite it makes the file, and every transaction starts as a writer's."""
     if place.path is None:
         return _postgres_engine(place, pool_size=1)
@@ -103,7 +109,20 @@ def writing_engine(place: Place) -> Engine:
     return engine
 
 
-def reading_engine(place: Place, *, size: int) -> Engine:
+def wait_for_disk(connection: Connection, wait: bool) -> None:
+    """Have commits of SQLite's writer return once they are on disk, or else once they are in the log: from there the
+    next commit that waits takes them to disk, too. Not within a transaction."""
+    connection.connection.driver_connection.execute(  # type: ignore[union-attr]  # an open connection has one
+        f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}"
+    )
+
+
+def rows_written(connection: Connection) -> int:
+    """By SQLite's writer, since it was opened. A commit that wrote none does not touch the disk."""
+    return int(connection.connection.driver_connection.total_changes)  # type: ignore[union-attr]  # as above
+
+
+def reading_engine(place: StorePlace, *, size: int) -> Engine:
     """A pool of `size` connections that can only read; each transaction is one consistent view."""
     if place.path is None:
         return _postgres_engine(place, pool_size=size).execution_options(isolation_level="REPEATABLE READ")
@@ -122,7 +141,7 @@ def reading_engine(place: Place, *, size: int) -> Engine:
     return engine
 
 
-def _postgres_engine(place: Place, *, pool_size: int) -> Engine:
+def _postgres_engine(place: StorePlace, *, pool_size: int) -> Engine:
     try:
         engine = create_engine(
             place.url, paramstyle="format", pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
@@ -148,7 +167,7 @@ def scrub_log(engine: Engine) -> None:
             raw.close()
 
 
-def _create_private(place: Place) -> None:
+def _create_private(place: StorePlace) -> None:
     """Make the file before SQLite does, readable by its owner only; SQLite gives `-wal` and `-shm` the same mode."""
     assert place.path is not None
     try:

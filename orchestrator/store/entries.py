@@ -1,7 +1,6 @@
-"""What goes into the store and what comes out of it: frozen to the type checker, without SQL.
+"""What goes into the store, and what of runs and calls comes out of it: frozen to the type checker, without SQL.
 
 Times are UTC epoch seconds (`_at`, `_until`); money is exact; `bytes` are JSON written by the caller.
-Longer than 300 lines because it is the whole contract of the store, and holds nothing but fields.
 """
 
 from __future__ import annotations
@@ -59,11 +58,21 @@ class ConfigEntry:
 
 
 @entry
+class Again:
+    """Which tasks are to be done again, of those whose last run gave no answer: `rules` are what it was handed off or
+    failed by; of `statuses`, all are."""
+
+    rules: frozenset[str] = frozenset()
+    statuses: frozenset[Status] = frozenset()
+
+
+@entry
 class RunClaim:
     """A task that wants to run. `task_key` and `task_digest` are keyed digests of its id and its content.
 
     `content` is the task as JSON, kept until `keep_until` (None: for ever, unless the outcome says 0).
     With `config_strict`, an open run of another configuration is reported as `config_changed` and left alone.
+    What ended as `again` says is done again, by a new run.
     """
 
     run_id: str
@@ -76,6 +85,7 @@ class RunClaim:
     content: bytes | None = None
     keep_until: float | None = None
     config_strict: bool = False
+    again: Again | None = None
 
 
 @entry
@@ -84,24 +94,13 @@ class Claimed:
 
     new: inserted. resumed: an open run, now ours. done: it has `outcome`. busy: another live process has it.
     conflict: the key was used for other content. config_changed: open under another configuration, untouched.
+    `again_of` are the runs of the task that a run which is to be made does again, the oldest first.
     """
 
     run_id: str
     kind: ClaimKind
     outcome: StoredOutcome | None = None
-
-
-@entry
-class StoredRun:
-    run_id: str
-    pipeline: str
-    tenant: str
-    task_key: str
-    config_id: str
-    owner_id: str
-    done: bool
-    created_at: float
-    source_run_id: str | None
+    again_of: tuple[str, ...] = ()
 
 
 @entry
@@ -207,26 +206,6 @@ class StoredAnswer:
     cost: Money | None
 
 
-@entry
-class CacheStats:
-    """`entries` and `expired` count answers, `size_bytes` is their stored size, `saved` what hits did not cost."""
-
-    entries: int
-    expired: int
-    size_bytes: int
-    hits: int
-    saved: tuple[Money, ...]
-
-
-@entry
-class StoredBudget:
-    scope: str
-    limit: Money
-    spent: Money
-    reserved: Money
-    overrun: Money
-
-
 # -- outcomes ---------------------------------------------------------------------------------------------------------
 
 
@@ -264,13 +243,9 @@ class SpotCheckEntry:
 
 
 @entry
-class OutcomeEntry:
-    """How a run ended, and all that is recorded with it in one commit.
-
-    `contents` are (kind, JSON) pairs: `value`, `value:STEP`, `draft:STEP`. `keep_until` is their retention: None
-    for ever, 0 only as long as a hand-off or spot check needs them. `signals` are (tenant, memo key, bytes) to lay
-    beside the answers they were measured on. `source_run_id` is the run whose answers were served from the cache.
-    """
+class EndedRun:
+    """How a run ended. `source_run_id` is the run whose answers were served from the cache, `again_of` are those whose
+    task it did again."""
 
     run_id: str
     pipeline: str
@@ -288,92 +263,34 @@ class OutcomeEntry:
     saved: Money | None = None
     tags: Mapping[str, Json] = field(default_factory=dict)
     steps: tuple[StepEntry, ...] = ()
+    source_run_id: str | None = None
+    again_of: tuple[str, ...] = ()
+
+
+@entry
+class OutcomeEntry(EndedRun):
+    """All that is recorded of a run's end, in one commit.
+
+    `contents` are (kind, JSON) pairs: `value`, `value:STEP`, `draft:STEP`. `keep_until` is their retention: None
+    for ever, 0 only as long as a hand-off or spot check needs them. `signals` are (tenant, memo key, bytes) to lay
+    beside the answers they were measured on.
+    """
+
     contents: tuple[tuple[str, bytes], ...] = ()
     keep_until: float | None = None
     handoff: HandOffEntry | None = None
     spot_checks: tuple[SpotCheckEntry, ...] = ()
     signals: tuple[tuple[str, str, bytes], ...] = ()
-    source_run_id: str | None = None
 
 
 @entry
-class StoredOutcome:
+class StoredOutcome(EndedRun):
     """An outcome read back. `success` and its source take later feedback into account, by the precedence of
     docs/outcomes.md. `value` is a person's resolution where there is one; `value_kept` is False once content was
     erased.
     """
 
-    run_id: str
-    pipeline: str
-    tenant: str
-    config_id: str
-    status: Status
-    success: bool | None
-    success_source: SuccessSource
-    escalated: bool
-    degraded: bool
-    from_cache: bool
-    error: str | None
-    ended_at: float
-    cost: Money | None
-    saved: Money | None
-    tags: Mapping[str, Json]
-    source_run_id: str | None
     value: Json = None
     value_kept: bool = False
     contents: Mapping[str, Json] = field(default_factory=dict)
-    steps: tuple[StepEntry, ...] = ()
     calls: tuple[Call, ...] = ()
-
-
-@entry
-class StoredHandOff:
-    """A task given to a person, with what was said where it is still kept (`task`, `draft:STEP`, …)."""
-
-    run_id: str
-    pipeline: str
-    tenant: str
-    step: str
-    reason: str
-    created_at: float
-    resolved_at: float | None
-    contents: Mapping[str, Json]
-
-
-@entry
-class PendingSpotCheck:
-    """A spot check taken up by this process, with the task and draft it looks at."""
-
-    run_id: str
-    step: str
-    pipeline: str
-    tenant: str
-    propensity: float
-    created_at: float
-    contents: Mapping[str, Json]
-
-
-@entry
-class StoredEvent:
-    pipeline: str
-    kind: str
-    detail: str
-    at: float
-
-
-@entry
-class Forgotten:
-    """What `forget` erased. `open_runs` counts runs not yet finished: what they write later is not erased."""
-
-    runs: int
-    contents: int
-    answers: int
-    open_runs: int
-
-
-@entry
-class Recovered:
-    """What recovery found: owners whose lease had lapsed, and their calls without an answer, now `unsettled`."""
-
-    owners: int
-    calls: int

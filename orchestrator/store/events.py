@@ -6,11 +6,19 @@ import secrets
 
 from sqlalchemy import Connection, func, select
 
-from orchestrator.store.entries import StoredEvent
+from orchestrator.store.entries import entry
 from orchestrator.store.statements import Transaction, table
 from orchestrator.store.tables import Event, OutcomeRow
 
 _event, _outcome = table(Event), table(OutcomeRow)
+
+
+@entry
+class StoredEvent:
+    pipeline: str
+    kind: str
+    detail: str
+    at: float
 
 
 def record(transaction: Transaction, pipeline: str, kind: str, detail: str) -> None:

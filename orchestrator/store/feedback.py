@@ -6,7 +6,7 @@ Each is appended, never written over. A failure that became known evicts the ans
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,17 +14,46 @@ from sqlalchemy import Connection, select
 
 from orchestrator.errors import InputError
 from orchestrator.records import Json
-from orchestrator.store import answers, cells, closes, leases, retention, seals
-from orchestrator.store.entries import FeedbackSource, PendingSpotCheck, SpotCheckState, StoredHandOff
+from orchestrator.store import again, answers, cells, closes, leases, retention, seals
+from orchestrator.store.entries import FeedbackSource, SpotCheckState, entry
 from orchestrator.store.outcomes import contents_of
 from orchestrator.store.statements import Row, Transaction, insert, inserting, table
-from orchestrator.store.tables import Content, Feedback, HandOff, OutcomeRow, SpotCheck
+from orchestrator.store.tables import Content, Feedback, HandOff, OutcomeRow, Run, SpotCheck
 
-_hand_off, _spot_check = table(HandOff), table(SpotCheck)
+_hand_off, _spot_check, _run = table(HandOff), table(SpotCheck), table(Run)
 _outcome, _content = table(OutcomeRow), table(Content)
 _FEEDBACK = inserting(
     Feedback, "feedback_id", "run_id", "source", "success", "reason", "at", "sealed_by", "seal_no", "seal"
 )
+
+
+@entry
+class StoredHandOff:
+    """A task given to a person, with what was said where it is still kept (`task`, `draft:STEP`, …). `done_again`: it
+    was taken back, and no person resolved it."""
+
+    run_id: str
+    pipeline: str
+    tenant: str
+    step: str
+    reason: str
+    created_at: float
+    resolved_at: float | None
+    contents: Mapping[str, Json]
+    done_again: bool = False
+
+
+@entry
+class PendingSpotCheck:
+    """A spot check taken up by this process, with the task and draft it looks at."""
+
+    run_id: str
+    step: str
+    pipeline: str
+    tenant: str
+    propensity: float
+    created_at: float
+    contents: Mapping[str, Json]
 
 
 def record(
@@ -41,14 +70,17 @@ def _append(transaction: Transaction, run_id: str, success: bool, reason: str, s
 
 
 def append(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Rows of (id, run id, source, success, reason, at): the one place where feedback is written."""
+    """Rows of (id, run id, source, success, reason, at): the one place where feedback is written. Raises InputError
+    for the success of a run whose task was done again; then nothing was written."""
+    again.refuse_success(transaction, [run_id for _, run_id, source, success, _, _ in rows
+                                       if success and source != "spot_check"])
     cells.take_out(transaction, [run_id for _, run_id, *_ in rows])
     rows = closes.book(transaction, rows)
     places = seals.seal(transaction, "feedback", [(*row[:4], row[5]) for row in rows])
     transaction.many(_FEEDBACK, [
         (*row, place.writer, place.number, place.link) for row, place in zip(rows, places, strict=True)
     ])
-    answers.evict_all(transaction, [run_id for _, run_id, _, success, _, _ in rows if not success])
+    answers.evict(transaction, [run_id for _, run_id, _, success, _, _ in rows if not success])
 
 
 # -- hand-offs ---------------------------------------------------------------------------------------------------------
@@ -57,7 +89,7 @@ def append(transaction: Transaction, rows: Sequence[Row]) -> None:
 def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> list[StoredHandOff]:
     """Tasks given to people, oldest first, with what is kept of them."""
     h = _hand_off.c
-    wanted = select(_hand_off).order_by(h.created_at, h.run_id)
+    wanted = select(_hand_off, _run.c.task_key).join(_run, _run.c.run_id == h.run_id).order_by(h.created_at, h.run_id)
     if open_only:
         wanted = wanted.where(h.resolved_at.is_(None))
     if pipeline is not None:
@@ -68,6 +100,7 @@ def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> l
         StoredHandOff(
             run_id=row.run_id, pipeline=row.pipeline, tenant=row.tenant, step=row.step, reason=row.reason,
             created_at=row.created_at, resolved_at=row.resolved_at, contents=contents.get(row.run_id, {}),
+            done_again=again.is_aside(row.task_key),
         )
         for row in rows
     ]
@@ -75,6 +108,7 @@ def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> l
 
 def resolve(transaction: Transaction, run_id: str, value: Json, success: bool, reason: str) -> None:
     """Close a hand-off with a person's value. Raises InputError for one that is not open."""
+    again.refuse_success(transaction, [run_id])
     row = transaction.execute(
         select(_hand_off.c.tenant, _hand_off.c.resolved_at).where(_hand_off.c.run_id == run_id).with_for_update()
     ).one_or_none()

@@ -17,9 +17,10 @@ from typing import Any
 from sqlalchemy import or_, select
 
 from orchestrator.store import budgets, lines, settlements
-from orchestrator.store.entries import Recovered
+from orchestrator.store.entries import entry
+from orchestrator.store.own_tables import Owner
 from orchestrator.store.statements import Transaction, insert, table
-from orchestrator.store.tables import CallRow, Owner
+from orchestrator.store.tables import CallRow
 
 RECOVERED = "recovered: its process ended before an answer was stored"
 
@@ -63,6 +64,14 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except OSError:
         return ""
+
+
+@entry
+class Recovered:
+    """What recovery found: owners whose lease had lapsed, and their calls without an answer, now `unsettled`."""
+
+    owners: int
+    calls: int
 
 
 def new_owner_id() -> str:
@@ -124,7 +133,7 @@ def unsettle(transaction: Transaction, owner_id: str) -> int:
     """Make every open call of `owner_id` unsettled; what it reserved counts as spent."""
     lost = settlements.open_calls(transaction, owner_id)
     budgets.move(transaction, [
-        budgets.Move(scope, released=row.bound_nano, spent=row.bound_nano, pipeline=row.pipeline)
+        budgets.AccountMove(scope, released=row.bound_nano, spent=row.bound_nano, pipeline=row.pipeline)
         for row in lost if row.scopes for scope in row.scopes.split()
     ])
     lines.count_given_up(transaction, lost)

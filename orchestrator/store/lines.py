@@ -28,7 +28,7 @@ SHARDS = 16
 call, run, line, line_key = table(CallRow), table(Run), table(LineRow), table(LineKey)
 
 
-class Key(NamedTuple):
+class CallKey(NamedTuple):
     """What the calls of a line have in common. `model` answered, `currency` is of the cost, else of the bound."""
 
     config_id: str
@@ -54,9 +54,9 @@ AMOUNTS: tuple[str, ...] = (
 """The sums of a line: `priced` calls have a cost, `by_class` of them one for each token class; `bound_nano` is of
 unsettled calls, `unbounded` of which have none; `unpriced` calls used tokens and have no price."""
 
-Place = tuple[int, Key]
+LinePlace = tuple[int, CallKey]
 """The UTC hour, counted from the epoch, and the key."""
-Lines = dict[Place, list[int]]
+Lines = dict[LinePlace, list[int]]
 tokens_of: Callable[[Usage], tuple[int, ...]] = operator.attrgetter(*TOKEN_CLASSES)
 """In the order of TOKEN_CLASSES."""
 
@@ -75,7 +75,7 @@ _RUNS = (  # held until the commit: neither does a run end, nor go on under anot
     select(run.c.run_id, run.c.config_id, run.c.tenant, run.c.tags_json, run.c.done).where(among(run.c.run_id))
     .order_by(run.c.run_id).with_for_update(read=True)
 )
-_KEY = inserting_new(LineKey, "key_id", *Key._fields)
+_KEY = inserting_new(LineKey, "key_id", *CallKey._fields)
 _ADD = adding(line)
 
 
@@ -124,7 +124,7 @@ def _owners(transaction: Transaction, rows: Sequence[Any]) -> dict[str, Owner]:
     return owners
 
 
-def write(transaction: Transaction, lines: Mapping[Place, Sequence[int]]) -> None:
+def write(transaction: Transaction, lines: Mapping[LinePlace, Sequence[int]]) -> None:
     """Add to the lines that are there: always in one order, so that no two processes wait for each other."""
     keys = {key: key_id(key) for _, key in lines}
     transaction.many(_KEY, sorted((id_, *key) for key, id_ in keys.items()))
@@ -140,27 +140,27 @@ def shard_of(transaction: Transaction) -> int:
 # -- what one call adds ------------------------------------------------------------------------------------------------
 
 
-def add(lines: Lines, place: Place, amounts: Sequence[int], sign: int = 1) -> None:
+def add(lines: Lines, place: LinePlace, amounts: Sequence[int], sign: int = 1) -> None:
     lines[place] = list(map(operator.add if sign > 0 else operator.sub, lines.get(place, _NOTHING), amounts))
 
 
-def place_of(row: Any, owner: Any) -> Place:
+def place_of(row: Any, owner: Any) -> LinePlace:
     """Of a row of `call` whose run is `owner` (or of CALLS, which is both)."""
     at = row.started_at if row.ended_at is None else row.ended_at
     return int(at // HOUR_S), _key(row, owner)
 
 
-def _key(row: Any, owner: Any) -> Key:
-    return Key(
+def _key(row: Any, owner: Any) -> CallKey:
+    return CallKey(
         owner.config_id, owner.tenant, owner.tags_json, row.step, row.role, row.provider, row.endpoint,
         row.model_answered or row.model, row.account, row.tier, row.state, row.provenance,
         row.currency or row.bound_currency, row.price_version,
     )
 
 
-def _settled_place(s: CallSettlement, row: Any, owner: Any) -> Place:
+def _settled_place(s: CallSettlement, row: Any, owner: Any) -> LinePlace:
     """Of the open row that `s` is about to settle."""
-    return int(s.ended_at // HOUR_S), Key(
+    return int(s.ended_at // HOUR_S), CallKey(
         owner.config_id, owner.tenant, owner.tags_json, row.step, row.role, row.provider, row.endpoint,
         s.model_answered or row.model, row.account, s.tier, s.state, s.provenance,
         row.bound_currency if s.cost is None else s.cost.currency, s.price_version,

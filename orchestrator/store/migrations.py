@@ -20,21 +20,11 @@ from orchestrator.store.baseline_tables import BaselineRow
 from orchestrator.store.budget_tables import BudgetLimit
 from orchestrator.store.close_tables import Close, Superseded
 from orchestrator.store.line_tables import Allocated, CostCell, LineKey, LineRow, RunCell, RunKey, Uncounted
+from orchestrator.store.own_tables import Migration, Owner, Setting
 from orchestrator.store.statements import insert, table
-from orchestrator.store.tables import (
-    Budget,
-    CallRow,
-    Feedback,
-    Lapse,
-    Migration,
-    OutcomeRow,
-    Owner,
-    Price,
-    Run,
-    Setting,
-)
+from orchestrator.store.tables import Budget, CallRow, Feedback, Lapse, OutcomeRow, Price, Run
 
-Step = Callable[[Connection], None]
+SchemaStep = Callable[[Connection], None]
 
 _POSTGRES_LOCK = 0x6472_6166_7467_6174  # "draftgat": one migration at a time
 
@@ -60,8 +50,7 @@ def m004_lines(connection: Connection) -> None:
     """What reports are read from: calls in lines, and runs in cells, where those that are here wait to be counted."""
     models = (LineKey, LineRow, RunKey, RunCell, CostCell, Uncounted, Allocated)
     SQLModel.metadata.create_all(connection, tables=[table(model) for model in models])
-    for index in table(Run).indexes:
-        index.create(connection, checkfirst=True)
+    m008_again(connection)
     line_rows.rebuild(connection)
 
 
@@ -83,8 +72,15 @@ def m007_baselines(connection: Connection) -> None:
     SQLModel.metadata.create_all(connection, tables=[table(BaselineRow)])
 
 
-MIGRATIONS: tuple[Step, ...] = (
-    m001_tables, m002_lapse, m003_seals, m004_lines, m005_budgets, m006_closes, m007_baselines,
+def m008_again(connection: Connection) -> None:
+    """Runs that did a task again, and every index of today's on runs."""
+    _add_columns(connection, table(Run))
+    for index in table(Run).indexes:
+        index.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[SchemaStep, ...] = (
+    m001_tables, m002_lapse, m003_seals, m004_lines, m005_budgets, m006_closes, m007_baselines, m008_again,
 )
 
 
@@ -99,10 +95,10 @@ def _add_columns(connection: Connection, today: Table) -> None:
 
 
 def _models() -> list[type[SQLModel]]:
-    from orchestrator.store import tables
+    from orchestrator.store import own_tables, tables
 
     return [
-        value for value in vars(tables).values()
+        value for value in (*vars(own_tables).values(), *vars(tables).values())
         if isinstance(value, type) and issubclass(value, SQLModel) and hasattr(value, "__table__")
     ]
 

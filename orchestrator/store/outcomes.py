@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from orchestrator.records import SERVED, Json
-from orchestrator.store import answers, cells, closes, events, retention, seals
+from orchestrator.store import again, answers, cells, closes, events, retention, seals
 from orchestrator.store.calls import calls_of, money
 from orchestrator.store.entries import OutcomeEntry, StepEntry, StoredOutcome
 from orchestrator.store.statements import Row, Transaction, among, chunks, inserting, table, updating, upserting
@@ -30,7 +30,7 @@ _DONE_OR_NOT = (
     select(_run.c.run_id, _run.c.done).where(among(_run.c.run_id)).order_by(_run.c.run_id).with_for_update()
 )
 _OF_RUNS = (
-    select(_outcome, _run.c.source_run_id).join(_run, _run.c.run_id == _outcome.c.run_id)
+    select(_outcome, _run.c.source_run_id, _run.c.again_of).join(_run, _run.c.run_id == _outcome.c.run_id)
     .where(among(_outcome.c.run_id))
 )
 _SOURCES = select(_outcome).where(among(_outcome.c.run_id))
@@ -109,7 +109,7 @@ def _write(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
         for e in entries for c in e.spot_checks
     ])
     transaction.many(_DONE, [(True, e.source_run_id, e.run_id) for e in entries])
-    answers.keep_own_signals(transaction, [
+    answers.keep_signals(transaction, [
         (signals, tenant, key, run_id)
         for e in entries for tenant, key, signals in e.signals if retention.outlives(e, key)
         for run_id in {e.run_id, e.source_run_id} if run_id
@@ -211,7 +211,7 @@ def _stored(
         from_cache=row.from_cache, error=row.error, ended_at=row.ended_at, cost=money(row.cost_nano, row.currency),
         saved=money(row.saved_nano, row.saved_currency), tags=orjson.loads(row.tags_json),
         source_run_id=row.source_run_id, value=contents.get(shown), value_kept=bool(shown), contents=contents,
-        steps=tuple(said), calls=tuple(calls[row.run_id]),
+        steps=tuple(said), calls=tuple(calls[row.run_id]), again_of=again.earlier(row.again_of),
     )
 
 

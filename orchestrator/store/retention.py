@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import and_, exists, func, literal, or_, select, tuple_
+from sqlalchemy import and_, case, exists, func, or_, select, tuple_
 
 from orchestrator.config.feature_names import ANSWER_PREFIX
 from orchestrator.errors import InputError
-from orchestrator.store import answers
-from orchestrator.store.entries import Forgotten, OutcomeEntry
+from orchestrator.store import again, answers
+from orchestrator.store.entries import OutcomeEntry, entry
 from orchestrator.store.leases import RECOVERED
 from orchestrator.store.statements import Transaction, among, chunks, table
 from orchestrator.store.tables import (
@@ -47,6 +47,16 @@ _OWN_ANSWERS = _answer.delete().where(among(_answer.c.run_id), answers.own_entri
 _ALL_SAID = _content.delete().where(among(_content.c.run_id))
 
 
+@entry
+class Forgotten:
+    """What `forget` erased. `open_runs` counts runs not yet finished: what they write later is not erased."""
+
+    runs: int
+    contents: int
+    answers: int
+    open_runs: int
+
+
 def keeps(transaction: Transaction, entry: OutcomeEntry) -> bool:
     """Is the content of a run that ends now kept at all."""
     return entry.keep_until is None or entry.keep_until > transaction.now or _is_open(entry)
@@ -63,7 +73,7 @@ def outlives(entry: OutcomeEntry, memo_key: str) -> bool:
 
 def after_finish(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> None:
     """Erase what only the run itself needed, or set its retention where something open still needs it."""
-    settled = [e.run_id for e in entries if not _is_open(e)]
+    settled = [run_id for e in entries if not _is_open(e) for run_id in (*e.again_of, e.run_id)]
     _delete_own_answers(transaction, settled)
     gone = [e.run_id for e in entries if not keeps(transaction, e)]
     for some in chunks(gone):
@@ -76,13 +86,14 @@ def after_finish(transaction: Transaction, entries: Sequence[OutcomeEntry]) -> N
 
 def after_settling(transaction: Transaction, run_id: str) -> None:
     """A hand-off or spot check was closed: if it was the last, what had only been kept for it goes."""
-    waits = select(_run.c.run_id).where(_run.c.run_id == run_id, _waits_for_someone(_run.c.run_id))
-    if transaction.execute(waits).first():
+    waits = _waits_for_someone(_run.c.run_id).label("waits")
+    row = transaction.execute(select(_run.c.again_of, waits).where(_run.c.run_id == run_id)).one_or_none()
+    if row is not None and row.waits:
         return
     transaction.execute(
         _content.delete().where(_content.c.run_id == run_id, _content.c.keep_until <= transaction.now)
     )
-    _delete_own_answers(transaction, [run_id])
+    _delete_own_answers(transaction, [*(again.earlier(row.again_of) if row is not None else ()), run_id])
 
 
 def _delete_own_answers(transaction: Transaction, run_ids: Sequence[str]) -> None:
@@ -141,8 +152,10 @@ def forget(
         chosen.append(r.tenant == tenant)
     if not chosen:
         raise InputError("nothing to forget: name task ids, run ids or a tenant")
-    found = transaction.execute(select(r.run_id, r.done, r.source_run_id).where(or_(*chosen))).all()
-    runs = [row.run_id for row in found]
+    found = list(transaction.execute(select(r.run_id, r.done, r.source_run_id).where(or_(*chosen))))
+    for some in chunks(again.earlier_of(transaction.connection, [row.run_id for row in found])):
+        found += transaction.execute(select(r.run_id, r.done, r.source_run_id).where(r.run_id.in_(some)))
+    runs = sorted({row.run_id for row in found})
     sources = {row.source_run_id for row in found if row.source_run_id}
     contents = _erase(transaction, _content, runs)
     erased = _erase(transaction, _answer, sorted({*runs, *sources}))
@@ -194,8 +207,9 @@ def _blank_answers(transaction: Transaction, run_ids: Sequence[str]) -> None:
 
 def _blank(transaction: Transaction, run_ids: Sequence[str]) -> None:
     for some in chunks(run_ids):
+        key = case((_run.c.task_key.contains(again.APART), f"{ERASED}{again.APART}"), else_=f"{ERASED}:")
         transaction.execute(_run.update().where(_run.c.run_id.in_(some)).values(
-            task_key=literal(f"{ERASED}:").concat(_run.c.run_id), task_digest=ERASED
+            task_key=key.concat(_run.c.run_id), task_digest=ERASED
         ))
     _blank_answers(transaction, run_ids)
     for target, name in _QUOTING:

@@ -24,8 +24,9 @@ from sqlalchemy import Boolean, Connection, Float, bindparam, func, select
 from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store.close_tables import Superseded
 from orchestrator.store.entries import OutcomeEntry
+from orchestrator.store.own_tables import Owner
 from orchestrator.store.statements import Prepared, Transaction, inserting, table, updating
-from orchestrator.store.tables import CallRow, Feedback, OutcomeRow, Owner, StepRow
+from orchestrator.store.tables import CallRow, Feedback, OutcomeRow, StepRow
 
 Sealed = Literal["call", "outcome", "feedback"]
 LINK_BYTES = 16

@@ -5,7 +5,7 @@ Money is an integer of billionths beside its currency. Times are UTC epoch secon
 
 Indices are few, because each costs on every write; most are partial: they hold open work or set values only.
 
-Longer than 300 lines because it is one list, of what a ledger holds, and holds nothing but columns.
+What the store keeps of itself is in `own_tables`, what reports are read from in `line_tables`.
 """
 
 from __future__ import annotations
@@ -18,40 +18,6 @@ from sqlmodel import Field, SQLModel
 
 def _partial(name: str, *columns: str, where: str) -> Index:
     return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
-
-
-class Migration(SQLModel, table=True):
-    """Schema steps applied to this store, in order."""
-
-    __tablename__: ClassVar[str] = "migration"
-    name: str = Field(primary_key=True)
-    applied_at: float
-
-
-class Setting(SQLModel, table=True):
-    """Facts of the store itself: its secret for keyed digests (hex)."""
-
-    __tablename__: ClassVar[str] = "setting"
-    name: str = Field(primary_key=True)
-    value: str
-
-
-class Owner(SQLModel, table=True):
-    """A process that writes. Rows of an owner whose lease lapsed may be recovered by others.
-
-    `sealed` rows are in its chain so far, `seal` is the last one's.
-    """
-
-    __tablename__: ClassVar[str] = "owner"
-    owner_id: str = Field(primary_key=True)
-    host: str
-    pid: int
-    process_started: str
-    started_at: float
-    lease_until: float
-    recovered_at: float | None = None
-    sealed: int = 0
-    seal: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class Config(SQLModel, table=True):
@@ -69,12 +35,14 @@ class Config(SQLModel, table=True):
 
 
 class Run(SQLModel, table=True):
-    """A task taken in. `task_key` is the keyed digest of its id (or of line and content)."""
+    """A task taken in. `task_key` is the keyed digest of its id (or of line and content). A run whose task was done
+    again has its own id behind it; `again_of` are those that this run did again, parted by spaces (`again.py`)."""
 
     __tablename__: ClassVar[str] = "run"
     __table_args__ = (
         UniqueConstraint("pipeline", "tenant", "task_key"),
         _partial("run_source", "source_run_id", where="source_run_id IS NOT NULL"),
+        _partial("run_again", "created_at", where="again_of IS NOT NULL"),
     )
     run_id: str = Field(primary_key=True)
     pipeline: str
@@ -87,6 +55,7 @@ class Run(SQLModel, table=True):
     created_at: float
     source_run_id: str | None = None
     tags_json: str = "{}"
+    again_of: str | None = None
 
 
 class CallRow(SQLModel, table=True):

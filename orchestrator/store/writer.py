@@ -2,13 +2,16 @@
 
 A caller submits an operation and awaits it; it resumes once the commit that holds it is durable. While one commit is
 under way the next group gathers, so a busy process pays for one commit a group and a quiet one waits for none.
-See docs/store.md.
+
+**What nobody outside can have seen need not wait for the disk**: the durability of such commits is delayed to the next
+one that waits, which takes along all that was written before it. See docs/store.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import random
 import threading
@@ -16,21 +19,32 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from orchestrator.errors import OrchestratorError, StoreError
-from orchestrator.store.connect import LOCK_PATIENCE_S, is_of_a_row, is_transient, store_error
+from orchestrator.store.connect import (
+    LOCK_PATIENCE_S,
+    is_of_a_row,
+    is_transient,
+    rows_written,
+    store_error,
+    wait_for_disk,
+)
 from orchestrator.store.statements import Transaction
 
 log = logging.getLogger(__name__)
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
 
 Flow = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
 """Writes a list of payloads in the open transaction; one result each, where an OrchestratorError refuses its own."""
 
 GROUP = 256
 """Most operations of one commit: other processes wait for it."""
+DELAY_S = 0.025
+"""How long durability is delayed at most. What comes of a claim or an answer mostly follows sooner."""
 
 
 @dataclass(slots=True)
@@ -45,14 +59,16 @@ class Writer:
     """Owns the writing connection. `order` ranks flows within a commit: what a run does first comes first.
 
     `beat` is a flow run every `beat_s` seconds (the lease): in this thread, so that a busy event loop loses no lease.
+    The durability of a commit of `delayed` flows alone is delayed; `renew` is what is committed where nothing follows.
     """
 
     def __init__(
         self, connection: Connection, *, name: str, owner_id: str, clock: Callable[[], float], lease_s: float,
-        order: Sequence[Flow], beat: Flow, beat_s: float,
+        order: Sequence[Flow], beat: Flow, beat_s: float, renew: Flow, delayed: frozenset[Flow] = frozenset(),
     ) -> None:
         self._connection, self._name, self._owner_id, self._clock = connection, name, owner_id, clock
-        self._lease_s, self._beat, self._beat_s = lease_s, beat, beat_s
+        self._lease_s, self._beat, self._beat_s, self._renew = lease_s, beat, beat_s, renew
+        self._delayed, self._waits, self._due = delayed, True, math.inf
         self._rank = {flow: place for place, flow in enumerate(order)}
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
@@ -63,7 +79,9 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, flow: Flow, payload: Any) -> asyncio.Future[Any]:
+    def submit(
+        self, flow: Callable[[Transaction, Sequence[Payload]], Sequence[Result | OrchestratorError]], payload: Payload
+    ) -> asyncio.Future[Result]:
         """Queue one operation. Awaiting gives its result once durable, or the error; it is queued at once, so a
         caller cancelled while it waits has still written it."""
         loop = asyncio.get_running_loop()
@@ -90,10 +108,13 @@ class Writer:
             next_beat = time.monotonic() + self._beat_s
             going = True
             while going:
-                going, batch = self._gather(next_beat - time.monotonic())
+                going, batch = self._gather(min(next_beat, self._due) - time.monotonic())
                 if time.monotonic() >= next_beat:
                     batch.append(_Operation(self._beat, None))
                     next_beat = time.monotonic() + self._beat_s
+                elif not batch and time.monotonic() >= self._due:
+                    batch.append(_Operation(self._renew, None))
+                    self._due = math.inf  # tried once: a disk that fails is told of by what is written next
                 if batch:
                     self._commit(batch)
         except BaseException as error:  # a thread that dies silently would leave its callers waiting for ever
@@ -137,11 +158,15 @@ class Writer:
 
     def _transact(self, batch: list[_Operation]) -> list[Any]:
         """Write `batch` in one transaction; again, within a bound, where another process was in the way."""
+        self._wait_or_delay(batch)
+        before = rows_written(self._connection) if self._due < math.inf else 0
         give_up = time.monotonic() + LOCK_PATIENCE_S
         while True:
             try:
                 with self._transaction() as transaction:
                     results = self._write(transaction, batch)
+                if self._waits and self._due < math.inf and rows_written(self._connection) > before:
+                    self._due = math.inf
                 for words in transaction.warnings:
                     log.warning("store %s: %s", self._name, words)
                 return results
@@ -149,6 +174,16 @@ class Writer:
                 if not is_transient(error) or time.monotonic() >= give_up:
                     raise
             time.sleep(random.uniform(0.0002, 0.005))
+
+    def _wait_or_delay(self, batch: Sequence[_Operation]) -> None:
+        """Will the commit of `batch` wait for the disk? It takes those along that did not, the first due at `_due`."""
+        now = time.monotonic()
+        waits = now >= self._due or any(operation.flow not in self._delayed for operation in batch)
+        if not waits:
+            self._due = min(self._due, now + DELAY_S)
+        if waits is not self._waits:
+            wait_for_disk(self._connection, waits)
+            self._waits = waits
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -182,22 +217,20 @@ class Writer:
         _resolve(batch, [error] * len(batch))
 
 
-def alone(write: Callable[..., Any]) -> Flow:
-    """The flow of an operation too rare to be written in groups: `write(transaction, *payload)` for each.
+def one_by_one(
+    transaction: Transaction, operations: Sequence[Callable[[Transaction], Result]]
+) -> list[Result | OrchestratorError]:
+    """The flow of what is too rare to be written in groups: each operation writes for itself.
 
-    It must check before it writes: an OrchestratorError it raises refuses its own payload only.
+    It must check before it writes: an OrchestratorError it raises refuses that operation only.
     """
-
-    def flow(transaction: Transaction, payloads: Sequence[Any]) -> list[Any]:
-        results: list[Any] = []
-        for payload in payloads:
-            try:
-                results.append(write(transaction, *payload))
-            except OrchestratorError as error:
-                results.append(error)
-        return results
-
-    return flow
+    results: list[Result | OrchestratorError] = []
+    for operation in operations:
+        try:
+            results.append(operation(transaction))
+        except OrchestratorError as error:
+            results.append(error)
+    return results
 
 
 def _resolve(batch: Sequence[_Operation], results: Sequence[Any]) -> None:
