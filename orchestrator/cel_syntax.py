@@ -1,8 +1,8 @@
-"""The syntax tree of a CEL expression, as far as `expressions.py` and `declared_fields.py` need it.
+"""The syntax tree of a CEL expression, as far as `expressions.py` and what `check` says of fields and values need it.
 
 The Rust package compiles and runs CEL but shows no tree. This parser (grammar: cel-spec, doc/langdef.md) is
 run on source the package already took, so it only has to understand it, not to judge it: which
-fields are read, where, and under which `has()`.
+fields are read, where, under which `has()`, and what they are compared with.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from orchestrator.errors import ExpressionError
 
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter"})
 ARITHMETIC = frozenset({"+", "-", "*", "/", "%"})
+COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!=", "in"})
 
 Kind = Literal[
-    "path", "has", "bound", "name", "call", "macro", "and", "or", "not", "if", "group", "arithmetic", "integer", "other"
+    "path", "has", "bound", "name", "call", "macro", "and", "or", "not", "if", "group", "arithmetic", "comparison",
+    "index", "list", "integer", "float", "string", "word", "other",
 ]
 
 _TOKEN = re.compile(
@@ -48,6 +50,7 @@ class Node:
 
     `path` is ("value", "qty") for `value.qty` and for `has(value.qty)`; (name,) for a name, a call or a macro,
     whose own name is source[name_at:name_at + len(name)]. `parts` are what it is made of, receiver first.
+    `operator` is that of a comparison. A "word" is true, false or null; a number with a part is one with a minus.
     """
 
     kind: Kind
@@ -56,6 +59,7 @@ class Node:
     parts: tuple[Node, ...] = ()
     path: tuple[str, ...] = ()
     name_at: int = -1
+    operator: str = ""
 
     def walk(self) -> Iterator[Node]:
         yield self
@@ -140,10 +144,10 @@ class _Parser:
 
     def relation(self, bound: frozenset[str]) -> Node:
         left = self.sum(bound)
-        while self.next.kind in ("<", "<=", ">", ">=", "==", "!=") or self.next.text == "in":
+        while (operator := self.next.text) in COMPARISONS:
             self.at += 1
             right = self.sum(bound)
-            left = Node(kind="other", start=left.start, end=right.end, parts=(left, right))
+            left = Node(kind="comparison", start=left.start, end=right.end, parts=(left, right), operator=operator)
         return left
 
     def sum(self, bound: frozenset[str]) -> Node:
@@ -166,7 +170,7 @@ class _Parser:
             while self.took("-"):
                 pass
             inner = self.member(bound)
-            kind: Kind = "integer" if inner.kind == "integer" else "other"
+            kind: Kind = inner.kind if inner.kind in ("integer", "float") else "other"
             return Node(kind=kind, start=start, end=inner.end, parts=(inner,))
         while self.took("!"):
             negations += 1
@@ -192,7 +196,7 @@ class _Parser:
     def indexed(self, node: Node, bound: frozenset[str]) -> Node:
         self.take("[")
         index = self.expression(bound)
-        return Node(kind="other", start=node.start, end=self.take("]").end, parts=(node, index))
+        return Node(kind="index", start=node.start, end=self.take("]").end, parts=(node, index))
 
     def called(self, name: Token, receiver: tuple[Node, ...], start: int, bound: frozenset[str]) -> Node:
         self.take("(")
@@ -229,15 +233,16 @@ class _Parser:
             case "[" | "{":
                 close = "]" if token.kind == "[" else "}"
                 inside = self.listed(close, bound)
-                return Node(kind="other", start=token.start, end=self.take(close).end, parts=inside)
-            case "name":
+                held: Kind = "list" if token.kind == "[" else "other"
+                return Node(kind=held, start=token.start, end=self.take(close).end, parts=inside)
+            case "string" | "float" | "integer" as literal:
+                return Node(kind=literal, start=token.start, end=token.end)
+            case _:
                 return self.named(token, bound)
-            case kind:
-                return Node(kind="integer" if kind == "integer" else "other", start=token.start, end=token.end)
 
     def named(self, token: Token, bound: frozenset[str]) -> Node:
         if token.text in ("true", "false", "null"):
-            return Node(kind="other", start=token.start, end=token.end)
+            return Node(kind="word", start=token.start, end=token.end)
         if self.next.kind == "(":
             return self.called(token, (), token.start, bound)
         kind: Kind = "bound" if token.text in bound else "path" if token.text in self.roots else "name"

@@ -32,11 +32,13 @@ _STEP = ("value", "status", "skipped")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredFields:
     """What an expression may read at its place. `task` is the schema of {input, meta}; `value` that of the step's
-    output; `steps` the earlier steps' ids with their output schemas. None is no schema. `roots` None allows all."""
+    output; `steps` the earlier steps' ids with their output schemas; `measures` those of the signals' values, by name,
+    as far as known. None is no schema. `roots` None allows all."""
 
     task: Schema = None
     value: Schema = None
     signals: Collection[str] = ()
+    measures: Mapping[str, Schema] = field(default_factory=dict)
     steps: Mapping[str, Schema] = field(default_factory=dict)
     roots: Collection[str] | None = None
 
@@ -173,7 +175,8 @@ def _in_branch(schema: Mapping[str, Any], name: str, filled: bool) -> tuple[bool
         default = filled and isinstance(part, Mapping) and "default" in part
         return True, default or name in schema.get("required", ()), part if isinstance(part, Mapping) else {}
     more = schema.get("additionalProperties")
-    open_ended = isinstance(more, Mapping) or more is True or (not properties and more is None)
+    unsaid = not properties and more is None
+    open_ended = isinstance(more, Mapping) or more is True or unsaid or "patternProperties" in schema
     return (None if open_ended else False), False, more if isinstance(more, Mapping) else None
 
 

@@ -22,6 +22,7 @@ import cel
 
 from orchestrator.cel_syntax import Node, macro_depth, parse
 from orchestrator.declared_fields import AFTER, BEFORE, DeclaredFields, undeclared
+from orchestrator.declared_values import impossible
 from orchestrator.errors import ExpressionError
 from orchestrator.records import Signal, Task
 
@@ -155,12 +156,14 @@ def compile_expression(source: str) -> Expression:
 
 
 def check_expression(source: str, *, fields: DeclaredFields) -> list[str]:
-    """What is wrong with `source` under `fields`: syntax, undeclared names, optional fields read without `has()`."""
+    """What is wrong with `source` under `fields`: syntax, undeclared names, optional fields read without `has()`,
+    literals that a field can't equal."""
     try:
         expression = compile_expression(source)
     except ExpressionError as error:
         return [str(error)]
-    return [f"{source}: {problem}" for problem in undeclared(expression.tree, fields)]
+    problems = undeclared(expression.tree, fields) + impossible(expression.tree, source, fields)
+    return [f"{source}: {problem}" for problem in problems]
 
 
 def _rewrite(source: str, tree: Node) -> tuple[tuple[_Leaf, ...], str]:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from orchestrator.check.compiled import Checked
 from orchestrator.check.finding import Finding, compared_drafts, confidence_rules, faults_of, without_a_certificate
+from orchestrator.check.measures import measures_of
 from orchestrator.check.prices import priced_models
+from orchestrator.check.ranges import range_findings
 from orchestrator.check.residency import residency_findings
 from orchestrator.config.expression_names import reads_gate
 from orchestrator.config.loader import LoadedStep
@@ -70,12 +72,18 @@ def check_confidence(checked: Checked) -> Iterator[Finding]:
         if confidence.threshold is not None:
             words = f"UNCERTIFIED: the threshold {confidence.threshold} is a plain number"
             yield Finding("warning", place, f"{words}, and nothing is known of its regret")
-        elif step.certificate_problem:
+        elif step.confidence.problem:
             words = without_a_certificate(checked.loaded, compared_drafts(step))
-            yield Finding("warning", place, f"{words}: {step.certificate_problem}")
-        elif step.certificate is not None:
-            certified = f"certified at {step.certificate['threshold']}: {step.certificate['guarantee']}"
+            yield Finding("warning", place, f"{words}: {step.confidence.problem}")
+        elif (certificate := step.confidence.certificate) is not None:
+            certified = f"certified at {certificate['threshold']}: {certificate['guarantee']}"
             yield Finding("info", place, certified)
+
+
+def check_ranges(checked: Checked) -> Iterator[Finding]:
+    """Thresholds and rules with a number that the signal never reaches."""
+    for step in checked.loaded.steps:
+        yield from range_findings(step)
 
 
 def check_gate(checked: Checked) -> Iterator[Finding]:
@@ -89,11 +97,10 @@ def check_gate(checked: Checked) -> Iterator[Finding]:
                 yield Finding("error", place, words)
         elif not rules:
             yield Finding("warning", place, f"no `before` rule of {step.policy.policy!r} compares the gate")
-        elif step.gate_problem:
+        elif step.gate.problem:
             words = without_a_certificate(checked.loaded, "task")
-            yield Finding("warning", place, f"{words} before its draft: {step.gate_problem}")
-        elif step.gate_certificate is not None:
-            said = step.gate_certificate
+            yield Finding("warning", place, f"{words} before its draft: {step.gate.problem}")
+        elif (said := step.gate.certificate) is not None:
             yield Finding("info", place, f"gate certified at {said['threshold']}: {said['guarantee']}")
         else:
             yield Finding("warning", place, f"UNCERTIFIED: the gate's threshold {gate.threshold} is a plain number")
@@ -162,8 +169,8 @@ def check_residency(checked: Checked) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
-    check_expressions, check_callables, check_confidence, check_gate, check_otherwise, check_roles, check_prompts,
-    check_prices, check_residency,
+    check_expressions, check_callables, check_confidence, check_ranges, check_gate, check_otherwise, check_roles,
+    check_prompts, check_prices, check_residency,
 )
 
 
@@ -172,7 +179,7 @@ def _fields(checked: Checked, step: LoadedStep) -> DeclaredFields:
     steps, signals = checked.loaded.steps, checked.signals.get(step.config.id)
     return DeclaredFields(
         roots=AFTER, task=checked.loaded.task_schema, value=step.output_schema,
-        signals=signals.names if signals else (),
+        signals=signals.names if signals else (), measures=measures_of(step),
         steps={one.config.id: one.output_schema for one in steps[: steps.index(step)]},
     )
 

@@ -24,7 +24,8 @@ def lapse_findings(loaded: LoadedPipeline, store: str) -> Iterator[Finding]:
         yield Finding("warning", "store", f"it is not known whether a certificate was revoked: {error}")
         return
     for step in loaded.steps:
-        present = certificate_digest(step.certificate) if step.certificate and not step.certificate_problem else None
+        certificate = None if step.confidence.problem else step.confidence.certificate
+        present = certificate_digest(certificate) if certificate else None
         for lapse in lapses:
             if (lapse.step, lapse.certificate) == (step.config.id, present):
                 words = without_a_certificate(loaded, compared_drafts(step))
