@@ -1,54 +1,36 @@
 """The SDK: load a pipeline, run tasks through it, record how they turned out.
 
 One asynchronous core. The synchronous face runs it in an event loop of its own, in a thread that lives as long as
-the pipeline is open. Longer than 300 lines because both faces of each door stand here, one under the other.
+the pipeline is open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.cascade.collected import CALIBRATION, Collected, collected
+from orchestrator.cascade.given import as_task, each_made
 from orchestrator.cascade.run import Run, new_id
-from orchestrator.records import Mode, Money, Outcome, Task
+from orchestrator.errors import InputError
+from orchestrator.records import Mode, Outcome, Task
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from orchestrator.cascade.runtime import Runtime, Step
+    from orchestrator.cascade.runtime import Runtime
     from orchestrator.config.loader import LoadedPipeline
     from orchestrator.models.client import ModelClient
+    from orchestrator.portal import LoopThread
     from orchestrator.store.engine import Store
 
 DEFAULT_STORE = "sqlite:///orchestrator.db"
-CALIBRATION = "calibration"
-"""The mode that calibrations are recorded under: in no figure but their own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """One draft, for calibration. `reached` says whether it got as far as the rule that compares the confidence, and
-    `gated` whether the step's gate would have kept it from being drafted; `score` is that confidence (None where it
-    could not be had). `draft_ok` is None without a label. `cost` is what it costs without a cache, `spent` what was
-    paid; None is unknown. `resumed`: it was read back from the store, and costs nothing now. `problem`: why the task
-    was not taken; then there is no run.
-    """
-
-    task: Task
-    run_id: str
-    score: float | None = None
-    reached: bool = False
-    gated: bool = False
-    draft_ok: bool | None = None
-    cost: Money | None = None
-    spent: Money | None = None
-    resumed: bool = False
-    problem: str = ""
 
 
 class Pipeline:
@@ -72,8 +54,8 @@ class Pipeline:
         self._works: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._graph: Any = None
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
-        self._portal: BlockingPortal | None = None
-        self._exit = contextlib.ExitStack()
+        self._loop: LoopThread | None = None
+        self._closed = False
 
     @classmethod
     def load(
@@ -117,7 +99,7 @@ class Pipeline:
         from orchestrator.cascade.settle import outcome_or_failure
 
         rt = await self.runtime()
-        runs = _runs(tasks, lambda task: self._run(as_task(task), rt))
+        runs = each_made(tasks, lambda task: self._run(as_task(task), rt))
         async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
             async for run in done:
                 yield outcome_or_failure(run)
@@ -148,10 +130,10 @@ class Pipeline:
         otherwise. The basis of `orchestrator calibrate`."""
         rt = await self.runtime()
         index = next((s.index for s in rt.steps if s.id == step), len(rt.steps) - 1)
-        runs = _runs(tasks, lambda task: self._run(as_task(task), rt, collecting=index))
+        runs = each_made(tasks, lambda task: self._run(as_task(task), rt, collecting=index))
         async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
             async for run in done:
-                yield _collected(run, rt, index)
+                yield collected(run, rt, index)
 
     async def take_up_spot_checks(self) -> None:
         """Start, in the background, the spot checks that an earlier process left undone."""
@@ -210,13 +192,15 @@ class Pipeline:
                 except StopAsyncIteration:
                     return
         finally:
-            portal.call(done.aclose)
+            if not sys.is_finalizing():  # else the loop's thread is gone: nobody would answer
+                portal.call(done.aclose)
 
     def record_outcome(self, run_id: str, *, success: bool, reason: str = "") -> None:
         """`arecord_outcome`, waited for."""
         self._thread().call(lambda: self.arecord_outcome(run_id, success=success, reason=reason))
 
     def __enter__(self) -> Self:
+        self._closed = False
         self._thread().call(self.runtime)
         return self
 
@@ -224,11 +208,14 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """`aclose`, waited for; ends the thread."""
-        if self._portal is not None:
-            self._portal.call(self.aclose)
-            self._portal = None
-            self._exit.close()
+        """`aclose`, waited for; ends the thread. What is asked of it afterwards raises InputError."""
+        self._closed = True
+        if self._loop is not None:
+            loop, self._loop = self._loop, None
+            try:
+                loop.portal.call(self.aclose)
+            finally:
+                loop.stop()
 
     # -- LangGraph -----------------------------------------------------------------------------------------------
 
@@ -287,84 +274,16 @@ class Pipeline:
         return rt
 
     def _thread(self) -> BlockingPortal:
-        if self._portal is None:
-            from anyio.from_thread import start_blocking_portal
+        if self._closed:
+            raise InputError(
+                "this pipeline is closed", hint="use it inside its `with` block, or load it anew: nobody would wait "
+                "for the spot checks of a run after that",
+            )
+        if self._loop is None:
+            from orchestrator.portal import LoopThread
 
-            self._portal = self._exit.enter_context(start_blocking_portal("asyncio"))
-        return self._portal
-
-
-def as_task(task: Task | Mapping[str, Any]) -> Task:
-    """A Task as it is, or one made of a mapping with `input` and, optionally, `id`, `meta`, `expected`."""
-    if isinstance(task, Task):
-        return task
-    from orchestrator.errors import TaskError
-
-    unknown = set(task) - {"id", "input", "meta", "expected"}
-    if unknown or not isinstance(task.get("input"), Mapping):
-        wrong = f"unknown keys {sorted(unknown)!r}" if unknown else f"input is {task.get('input')!r}"
-        raise TaskError(f"{wrong}: a task is {{'input': {{…}}}} and optionally 'id', 'meta', 'expected'")
-    return Task(
-        input=task["input"], id=task.get("id"), meta=task.get("meta") or {}, expected=task.get("expected")
-    )
-
-
-def _runs(
-    tasks: AsyncIterable[Task | Mapping[str, Any]] | Iterable[Task | Mapping[str, Any]],
-    make: Callable[[Task | Mapping[str, Any]], Run],
-) -> AsyncIterable[Run] | Iterable[Run]:
-    if isinstance(tasks, AsyncIterable):
-        live = tasks
-
-        async def each() -> AsyncGenerator[Run, None]:
-            async for task in live:
-                yield make(task)
-
-        return each()
-    return (make(task) for task in tasks)
-
-
-def _collected(run: Run, rt: Runtime, index: int) -> Collected:
-    """What calibration needs of a run, just drafted or read back from the store."""
-    if run.outcome is None:
-        return Collected(task=run.task, run_id="", problem=str(run.error or "not run"))
-    step, outcome = rt.steps[index], run.outcome
-    result = outcome.steps.get(step.id)
-    decision = result.decision if result else None
-    reached = decision is not None and any(
-        rule.name == decision.rule and rule.reads_confidence for rule in step.policy.afters
-    )
-    return Collected(
-        task=run.task, run_id=run.run_id, score=decision.confidence if decision else None, reached=reached,
-        gated=step.policy.reads_gate and _gated(run, step, rt), draft_ok=result.draft_ok if result else None,
-        cost=cost_of(outcome), spent=spent_on(outcome), resumed=outcome.resumed,
-    )
-
-
-def spent_on(outcome: Outcome) -> Money | None:
-    """What its calls cost; None where a part of that is unknown, or in another currency."""
-    if any(call.cost is None for call in outcome.calls) or len(outcome.costs) > 1:
-        return None
-    return outcome.costs[0] if outcome.costs else Money(nano=0)
-
-
-def cost_of(outcome: Outcome) -> Money | None:
-    """What it would have cost without a cache; None where that is unknown, or was asked of no model."""
-    spent = spent_on(outcome)
-    saved = round(outcome.saved_usd.scaleb(9)) if outcome.saved_usd is not None else 0
-    if spent is None or not (outcome.calls or saved) or (saved and spent.currency != "USD"):
-        return None
-    return Money(nano=spent.nano + saved, currency=spent.currency)
-
-
-def _gated(run: Run, step: Step, rt: Runtime) -> bool:
-    """Would the gate have decided on a task that no rule before it decides on?"""
-    from orchestrator.cascade.screen import gate_reading
-
-    reading = gate_reading(run.task, step, rt)
-    with_gate = step.policy.before(run.view(), run_id=run.run_id, gate=reading)
-    without = step.policy.before(run.view(), run_id=run.run_id)
-    return with_gate.action is not None and without.action is None
+            self._loop = LoopThread()
+        return self._loop.portal
 
 
 def _as_run(loaded: LoadedPipeline, mode: Mode | None, calibrating: bool) -> LoadedPipeline:

@@ -12,51 +12,15 @@ import pytest
 
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.assessment.assess import Assessment, assess
+from orchestrator.quality.assessment.assess import assess
 from orchestrator.quality.assessment.request_logs import BadLine, LoggedRequest, read_logs
 from orchestrator.quality.assessment.savings import Served, measure, ratio
 from orchestrator.records import Answer, Money, Request, Task
 from orchestrator.scaffold import starters
 from orchestrator.testing import ScriptedModel
+from tests.assessments import USAGE, USER, assessed, log, pipeline, texts
 from tests.calibrations import CERTIFIED, draft, drafter, said, validator
 from tests.pipelines import write_pipeline
-
-TASK = {
-    "type": "object", "properties": {
-        "input": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    },
-}
-USAGE = {"prompt_tokens": 100, "completion_tokens": 20}
-USER = [{"role": "user", "content": "hello"}]
-
-
-def pipeline(folder: Path, **settings: Any) -> Path:
-    (folder / "p").mkdir()
-    (folder / "p/task.json").write_bytes(orjson.dumps(TASK))
-    return write_pipeline(folder / "p", step=CERTIFIED, task="task.json", **settings)
-
-
-def log(path: Path, texts: list[str], answer: str = '{"label":"a"}', **more: Any) -> Path:
-    """What a frontier model answered, always the same, in the form of a proxy's log."""
-    rows = [
-        {"request": {"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": text}]},
-         "response": {"choices": [{"message": {"role": "assistant", "content": answer}}], "usage": USAGE}, **more}
-        for text in texts
-    ]
-    path.write_bytes(b"\n".join(map(orjson.dumps, rows)) + b"\n")
-    return path
-
-
-def texts(sure: int, unsure: int) -> list[str]:
-    found = [f"sure {i}" for i in range(sure)] + [f"unsure {i}" for i in range(unsure)]
-    random.Random(1).shuffle(found)
-    return found
-
-
-async def assessed(path: Path, logs: Path | None, model: ScriptedModel | None = None, **options: Any) -> Assessment:
-    clients = {"drafter": model or drafter(), "validator": ScriptedModel([], name="validator")}
-    store = f"sqlite:///{path.parent.parent / 's.db'}"
-    return await assess(path, logs, **{"store": store, "clients": clients, **options})
 
 
 async def test_a_log_becomes_a_saving_with_an_interval_and_a_recommendation(tmp_path: Path) -> None:
@@ -143,7 +107,7 @@ async def test_bad_lines_are_told_with_their_numbers_and_stop_nothing_unless_all
     logs.write_bytes(b"no\n" + logs.read_bytes() + orjson.dumps({"messages": USER, "answer": "not JSON"}) + b"\n")
     done = await assessed(pipeline(tmp_path), logs)
     assert [one.number for one in done.bad_lines] == [1, 602]
-    assert "2 lines left out; line 1: not JSON" in done.words
+    assert "2 lines left out: 1 not JSON, 1 whose answer is not JSON (first: line 1: not JSON: " in done.words
     only = tmp_path / "bad.jsonl"
     only.write_bytes(b"no\n")
     with pytest.raises(InputError, match=r"no line that can be assessed.*line 1"):

@@ -13,7 +13,8 @@ from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import ConfigError, InputError, RequestRefused
 from orchestrator.finance.report import build_report
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.calibration.calibrate import calibrate, calibrate_from_labels
+from orchestrator.quality.calibration.calibrate import calibrate
+from orchestrator.quality.calibration.labels import from_labels, read_labels
 from orchestrator.records import Answer, Money, Request, Task
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
@@ -32,7 +33,7 @@ async def test_a_certificate_is_written_and_the_pipeline_accepts_by_it(tmp_path:
     assert [one.name for one in done.path.parent.iterdir()] == ["label.json"]
 
     loaded = load_pipeline(tmp_path / "p")
-    assert loaded.steps[0].certificate_problem is None
+    assert loaded.steps[0].confidence.problem is None
     clients = {"drafter": drafter(), "validator": validator()}
     async with Pipeline(loaded, store="memory:", clients=clients) as pipeline:
         sure = await pipeline.arun(Task(input={"text": "sure thing"}))
@@ -45,7 +46,7 @@ async def test_a_certificate_is_written_and_the_pipeline_accepts_by_it(tmp_path:
 async def test_a_changed_prompt_makes_the_certificate_lapse(tmp_path: Path) -> None:
     await calibrated(tmp_path, labels(90, 30))
     (tmp_path / "p/prompt.md").write_text("Another prompt: {{ task.input.text }}\n")
-    assert "prompt" in (load_pipeline(tmp_path / "p").steps[0].certificate_problem or "")
+    assert "prompt" in (load_pipeline(tmp_path / "p").steps[0].confidence.problem or "")
 
 
 async def test_a_calibration_that_certifies_nothing_makes_everything_escalate(tmp_path: Path) -> None:
@@ -136,7 +137,9 @@ async def test_a_line_that_is_no_labelled_task_is_named(tmp_path: Path, text: by
     path = write_pipeline(tmp_path / "p", step=CERTIFIED)
     (tmp_path / "labels.jsonl").write_bytes(text)
     with pytest.raises(InputError, match=said):
-        await calibrate_from_labels(path, tmp_path / "labels.jsonl", max_regret=0.03, store="memory:")
+        await calibrate(
+            path, from_labels(lambda: read_labels(tmp_path / "labels.jsonl")), max_regret=0.03, store="memory:"
+        )
 
 
 async def test_a_calibration_is_in_the_ledger_and_in_no_figure_of_the_report(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_a_confidence_is_fitted_on_one_part_and_certified_on_the_other(tmp
 async def test_the_pipeline_goes_by_the_fitted_confidence_that_was_certified(tmp_path: Path) -> None:
     threshold = (await calibrated(tmp_path, tasks_of(600), step_config=FITTED, clients=clients())).certificate.threshold
     loaded = load_pipeline(tmp_path / "p")
-    assert loaded.steps[0].certificate_problem is None
+    assert loaded.steps[0].confidence.problem is None
     assert threshold is not None
     async with Pipeline(loaded, store="memory:", clients=clients()) as pipeline:
         outcomes = [outcome async for outcome in pipeline.amap(tasks_of(50))]
@@ -82,7 +82,7 @@ async def test_an_artefact_that_changes_makes_the_certificate_lapse(tmp_path: Pa
     artefact = json.loads(done.fitted.read_text())
     artefact["model"]["intercept"] += 1.0
     done.fitted.write_text(json.dumps(artefact))
-    assert "confidence_source" in (load_pipeline(tmp_path / "p").steps[0].certificate_problem or "")
+    assert "confidence_source" in (load_pipeline(tmp_path / "p").steps[0].confidence.problem or "")
 
 
 async def test_a_calibration_that_comes_to_nothing_leaves_the_files_in_place(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ async def test_a_gate_is_fitted_on_task_features_and_keeps_hard_tasks_from_being
     assert "a thousand tasks" in done.words
 
     loaded = load_pipeline(tmp_path / "p")
-    assert loaded.steps[0].gate_problem is None
+    assert loaded.steps[0].gate.problem is None
     drafter = ScriptedModel(by_length, name="drafter")
     async with Pipeline(loaded, store="memory:", clients={"drafter": drafter, "validator": validator()}) as pipeline:
         hard = await pipeline.arun(Task(input=short_and_long(1)[0].input))
@@ -194,7 +194,7 @@ async def test_a_threshold_behind_a_gate_is_certified_on_what_the_gate_lets_thro
     assert done.labelled == 400
     assert 250 < done.reached < 320
     assert done.certificate.base_loss <= 0.03
-    assert load_pipeline(tmp_path / "p").steps[0].certificate_problem is None
+    assert load_pipeline(tmp_path / "p").steps[0].confidence.problem is None
 
 
 async def test_a_gate_that_the_pipeline_does_not_name_is_refused(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_what_was_tried_on_is_kept_without_its_ids() -> None:
     kept = tried_on(this_try(asked, known, None, fingerprint), asked, known)
     assert "customer" not in json.dumps(kept)
     before = {"tried_on": kept, "fingerprint": fingerprint}
-    assert this_try(asked, known[40:], before, fingerprint).overlap == 10
+    assert "(10 of 10 were tried on before)" in this_try(asked, known[40:], before, fingerprint).note
 
 
 async def test_the_same_records_come_to_the_same_fit_whoever_answered_first(tmp_path: Path) -> None:

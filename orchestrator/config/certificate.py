@@ -13,7 +13,7 @@ from orchestrator.config.digest import digest
 from orchestrator.config.document import Document, read_json
 
 
-class Certificate(BaseModel):
+class CertificateFile(BaseModel):
     """What loading relies on. Further keys (dates, figures) are kept and not compared."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -29,7 +29,7 @@ class Certificate(BaseModel):
 def read_certificate(path: Path) -> Mapping[str, Any]:
     """The certificate as written, its keys checked. Raises ConfigError where it is none."""
     document = Document(path, read_json(path))
-    validated(Certificate, document)
+    validated(CertificateFile, document)
     return dict(document.data)
 
 

@@ -7,12 +7,11 @@ same in shadow, which is where certificates come from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from orchestrator.config.digest import digest, folder_digest
 from orchestrator.config.expression_names import reads_confidence
-from orchestrator.config.loaded import LoadedPipeline, LoadedStep
+from orchestrator.config.loaded import LoadedPipeline, LoadedStep, LoadedThreshold
 from orchestrator.config.order import steps_named_in
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.config.policy import AfterRule, BeforeRule
@@ -43,31 +42,18 @@ def certificate_problem(loaded: LoadedPipeline, step: LoadedStep) -> str | None:
 
     A fitted confidence that is absent or was fitted on other drafts counts for nothing either.
     """
-    confidence = step.config.confidence
-    if confidence is None:
-        return None
-    problem = _artefact_problem(loaded, step, step.confidence_path, step.confidence_artefact)
-    if problem or step.certificate_path is None:
-        return problem
-    found = step_fingerprint(loaded, step)
-    return _problem(loaded, step.certificate_path, step.certificate, confidence.signal, found)
+    return _problem(loaded, step.confidence, step_fingerprint(loaded, step)) if step.confidence.config else None
 
 
 def gate_problem(loaded: LoadedPipeline, step: LoadedStep) -> str | None:
     """The same of the certificate of the step's gate."""
-    if step.config.gate is None:
-        return None
-    problem = _artefact_problem(loaded, step, step.gate_path, step.gate_artefact)
-    if problem or step.gate_certificate_path is None:
-        return problem
-    found = gate_fingerprint(loaded, step)
-    return _problem(loaded, step.gate_certificate_path, step.gate_certificate, "gate", found)
+    return _problem(loaded, step.gate, gate_fingerprint(loaded, step)) if step.gate.config else None
 
 
 def gate_fingerprint(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, str]:
     """What a gate's certificate was made for: the drafts, and the gate; no rule comes before it."""
     drafts = draft_fingerprint(step_fingerprint(loaded, step))
-    return {**drafts, "confidence_source": _short(_meaning(step.gate_artefact))}
+    return {**drafts, "confidence_source": _short(_meaning(step.gate.fitted))}
 
 
 def draft_fingerprint(fingerprint: Mapping[str, str]) -> dict[str, str]:
@@ -76,30 +62,29 @@ def draft_fingerprint(fingerprint: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in fingerprint.items() if name not in _WEIGHING}
 
 
-def _problem(
-    loaded: LoadedPipeline, path: Path, certificate: Mapping[str, Any] | None, signal: str, found: Mapping[str, str]
-) -> str | None:
+def _problem(loaded: LoadedPipeline, compared: LoadedThreshold, found: Mapping[str, str]) -> str | None:
+    if compared.fitted_path is not None and (problem := _fitted_problem(loaded, compared, found)):
+        return problem
+    path, certificate = compared.certificate_path, compared.certificate
+    if path is None or compared.config is None:
+        return None
     if certificate is None:
         return f"certificate not found: {path}; run `orchestrator calibrate {loaded.path} --labels FILE`"
     if certificate["threshold"] is None:
         return f"{path} certifies no threshold: none passed its test"
-    if certificate["signal"] != signal:
-        return f"{path} certifies {certificate['signal']!r}, and the confidence is {signal!r}"
+    if certificate["signal"] != compared.config.signal:
+        return f"{path} certifies {certificate['signal']!r}, and the confidence is {compared.config.signal!r}"
     if changed := differences(certificate["fingerprint"], found):
         return f"{path} has lapsed: {', '.join(changed)} changed since it was made"
     return None
 
 
-def _artefact_problem(
-    loaded: LoadedPipeline, step: LoadedStep, path: Path | None, artefact: Mapping[str, Any] | None
-) -> str | None:
+def _fitted_problem(loaded: LoadedPipeline, compared: LoadedThreshold, found: Mapping[str, str]) -> str | None:
     """Why a fitted confidence counts for nothing: absent, or fitted on drafts made otherwise."""
-    if path is None:
-        return None
+    path, artefact = compared.fitted_path, compared.fitted
     if artefact is None:
         return f"fitted confidence not found: {path}; run `orchestrator calibrate {loaded.path} --labels FILE`"
-    made = draft_fingerprint(step_fingerprint(loaded, step))
-    if changed := differences(draft_fingerprint(artefact["fingerprint"]), made):
+    if changed := differences(draft_fingerprint(artefact["fingerprint"]), draft_fingerprint(found)):
         return f"{path} has lapsed: {', '.join(changed)} changed since it was fitted"
     return None
 
@@ -134,14 +119,14 @@ def _source(step: LoadedStep) -> Any:
     confidence = step.config.confidence
     if confidence is None or confidence.fitted is None:
         return confidence.from_ if confidence else None
-    return _meaning(step.confidence_artefact)
+    return _meaning(step.confidence.fitted)
 
 
 def _gate(step: LoadedStep) -> Any:
     """A gate decides which tasks get a draft at all."""
     written = step.config.gate.threshold if step.config.gate else None
-    certified = step.gate_certificate["threshold"] if step.gate_certificate else None
-    return [_meaning(step.gate_artefact), certified if written is None else written]
+    certified = step.gate.certificate["threshold"] if step.gate.certificate else None
+    return [_meaning(step.gate.fitted), certified if written is None else written]
 
 
 def _meaning(artefact: Mapping[str, Any] | None) -> Any:

@@ -9,17 +9,37 @@ from typing import Any
 
 from orchestrator.config.closed_answers import ClosedAnswer
 from orchestrator.config.feature_names import feature_names
-from orchestrator.config.pipeline import PipelineConfig, StepConfig
+from orchestrator.config.pipeline import ConfidenceConfig, GateConfig, PipelineConfig, StepConfig
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.config.prices import PriceBook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedThreshold:
+    """A step's `confidence:` or `gate:` with the files that `calibrate` makes, which may not be there yet. `problem`
+    says why they count for nothing."""
+
+    config: ConfidenceConfig | GateConfig | None = None
+    fitted: Mapping[str, Any] | None = None
+    fitted_path: Path | None = None
+    certificate: Mapping[str, Any] | None = None
+    certificate_path: Path | None = None
+    problem: str | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The number that is compared with; None where nothing (valid) certifies one."""
+        if self.config is None or self.problem:
+            return None
+        found = self.config.threshold if self.certificate is None else self.certificate["threshold"]
+        return None if found is None else float(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedStep:
     """One step with its files read. `prompt` and `system` are Jinja sources; without a prompt the task brings messages.
 
-    `reads` are the dotted names the prompt mentions, `answers` what the output takes from closed lists. The
-    `_problem`s say why a certificate counts for nothing.
+    `reads` are the dotted names the prompt mentions, `answers` what the output takes from closed lists.
     """
 
     config: StepConfig
@@ -30,16 +50,8 @@ class LoadedStep:
     answers: tuple[ClosedAnswer, ...] = ()
     policy: PolicyConfig
     policy_path: Path
-    certificate: Mapping[str, Any] | None = None
-    certificate_path: Path | None = None
-    certificate_problem: str | None = None
-    confidence_artefact: Mapping[str, Any] | None = None
-    confidence_path: Path | None = None
-    gate_artefact: Mapping[str, Any] | None = None
-    gate_path: Path | None = None
-    gate_certificate: Mapping[str, Any] | None = None
-    gate_certificate_path: Path | None = None
-    gate_problem: str | None = None
+    confidence: LoadedThreshold
+    gate: LoadedThreshold
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """From a pipeline file to everything a run needs: files read, paths resolved, `${NAME}` in place, names checked.
 
 Nothing is sent and nothing is compiled here. Every fault is a ConfigError with file, line and key, raised before
-any money is spent; only a certificate's absence or lapse is no fault, but a `certificate_problem` to be decided on.
+any money is spent; only a certificate's absence or lapse is no fault, but a `problem` to be decided on.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from orchestrator.config.checked import validated
 from orchestrator.config.closed_answers import closed_answers
 from orchestrator.config.confidence import read_confidence
 from orchestrator.config.digest import digest
-from orchestrator.config.document import Document
+from orchestrator.config.document import Document, KeyPath
 from orchestrator.config.fingerprint import certificate_problem, gate_problem, step_fingerprint
 from orchestrator.config.loaded import LoadedPipeline as LoadedPipeline
 from orchestrator.config.loaded import LoadedStep as LoadedStep
+from orchestrator.config.loaded import LoadedThreshold
 from orchestrator.config.order import check_order
-from orchestrator.config.pipeline import PipelineConfig, StepConfig
+from orchestrator.config.pipeline import ConfidenceConfig, GateConfig, PipelineConfig, StepConfig
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.config.prices import PriceBook
 from orchestrator.config.prompt import read_prompt
@@ -60,7 +61,10 @@ def load_pipeline(path: str | Path, *, env: Mapping[str, str] | None = None) -> 
         config_id="", resolved=references.resolved, body={},
     )
     checked = tuple(
-        replace(step, certificate_problem=certificate_problem(loaded, step), gate_problem=gate_problem(loaded, step))
+        replace(
+            step, confidence=replace(step.confidence, problem=certificate_problem(loaded, step)),
+            gate=replace(step.gate, problem=gate_problem(loaded, step)),
+        )
         for step in steps
     )
     body = _body(document, loaded, book)
@@ -90,16 +94,6 @@ def _step(references: References, index: int, config: StepConfig) -> LoadedStep:
     assert policy_path is not None
     policy = validated(PolicyConfig, policy_document := read_yaml(policy_path))
     references.known_models(policy, policy_document)
-    confidence, gate = config.confidence, config.gate
-
-    def made(part: str, key: str, named: str | None) -> Path | None:
-        """The path of a file that `calibrate` makes: it may not be there yet."""
-        return references.path((*at, part, key), named, must_exist=False)
-
-    certificate_path = made("confidence", "certificate", confidence.certificate if confidence else None)
-    confidence_path = made("confidence", "fitted", confidence.fitted if confidence else None)
-    gate_certificate_path = made("gate", "certificate", gate.certificate if gate else None)
-    gate_path = made("gate", "fitted", gate.fitted if gate else None)
     output_schema = references.schema((*at, "output"), config.output)
     return LoadedStep(
         config=config,
@@ -110,14 +104,20 @@ def _step(references: References, index: int, config: StepConfig) -> LoadedStep:
         answers=closed_answers(output_schema),
         policy=policy,
         policy_path=policy_path,
-        certificate=_if_made(certificate_path, read_certificate),
-        certificate_path=certificate_path,
-        confidence_artefact=_if_made(confidence_path, read_confidence),
-        confidence_path=confidence_path,
-        gate_artefact=_if_made(gate_path, read_confidence),
-        gate_path=gate_path,
-        gate_certificate=_if_made(gate_certificate_path, read_certificate),
-        gate_certificate_path=gate_certificate_path,
+        confidence=_threshold(references, (*at, "confidence"), config.confidence),
+        gate=_threshold(references, (*at, "gate"), config.gate),
+    )
+
+
+def _threshold(references: References, at: KeyPath, config: ConfidenceConfig | GateConfig | None) -> LoadedThreshold:
+    """The files that `calibrate` makes may not be there yet."""
+    if config is None:
+        return LoadedThreshold()
+    certificate_path = references.path((*at, "certificate"), config.certificate, must_exist=False)
+    fitted_path = references.path((*at, "fitted"), config.fitted, must_exist=False)
+    return LoadedThreshold(
+        config=config, fitted=_if_made(fitted_path, read_confidence), fitted_path=fitted_path,
+        certificate=_if_made(certificate_path, read_certificate), certificate_path=certificate_path,
     )
 
 
@@ -181,9 +181,9 @@ def _body(document: Document, loaded: LoadedPipeline, book: PriceBook | None) ->
                 "system": step.system,
                 "output": step.output_schema,
                 "policy": step.policy.model_dump(mode="json", exclude_defaults=True),
-                "certificate": certificate_digest(step.certificate) if step.certificate else None,
-                "threshold": step.certificate.get("threshold") if step.certificate else None,
-                "gate_threshold": step.gate_certificate.get("threshold") if step.gate_certificate else None,
+                "certificate": certificate_digest(made) if (made := step.confidence.certificate) else None,
+                "threshold": made["threshold"] if made else None,
+                "gate_threshold": gate["threshold"] if (gate := step.gate.certificate) else None,
             }
             for step in steps
         },

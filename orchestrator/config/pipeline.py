@@ -143,6 +143,10 @@ class GateConfig(Compared):
 
     fitted: str
 
+    @property
+    def signal(self) -> str:
+        return "gate"
+
 
 class ValidateConfig(Strict):
     model: Name

@@ -15,7 +15,7 @@ def branches(schema: Schema, top: Schema, refs: int = 0) -> list[Mapping[str, An
     if not isinstance(schema, Mapping) or schema.get("type") == "null":
         return []
     if "$ref" in schema:
-        return branches(_referenced(schema["$ref"], top), top, refs + 1) if refs < _MAX_REFS else []
+        return branches(referenced(schema["$ref"], top), top, refs + 1) if refs < _MAX_REFS else []
     for word in ("anyOf", "oneOf"):
         if word in schema:
             return [b for part in schema[word] for b in branches(part, top, refs + 1)]
@@ -33,7 +33,8 @@ def _merged(parts: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     return together
 
 
-def _referenced(ref: Any, top: Schema) -> Schema:
+def referenced(ref: Any, top: Schema) -> Schema:
+    """What a local `$ref` names in `top`; None where it names nothing there."""
     node: Any = top
     if not isinstance(ref, str) or not ref.startswith("#"):
         return None

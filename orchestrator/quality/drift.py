@@ -38,7 +38,7 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class EValues:
     """Natural logarithms of e-values: against `regret`, against `calibration` (None where that is not watched).
 
     `total` is that of their mean, an e-value against "both hold". `since` is the index of the hour from which the
@@ -58,7 +58,7 @@ class Evidence:
         return self.total >= -math.log(false_alarm)
 
 
-def evidence(hours: Sequence[Hour], *, max_regret: float, calibration_error: float | None = None) -> Evidence:
+def evidence(hours: Sequence[Hour], *, max_regret: float, calibration_error: float | None = None) -> EValues:
     """The evidence of these `hours`, in order of time from the certificate's first use, against
 
     - regret: of the tasks that come to the rule, on average at most `max_regret` have a wrong draft accepted;
@@ -76,7 +76,7 @@ def evidence(hours: Sequence[Hour], *, max_regret: float, calibration_error: flo
     stronger = regret if against[1] is None or calibration is None or against[0] >= against[1] else calibration
     gained = [math.log(_weight(place)) + one for place, one in enumerate(stronger)]
     since = starts[max(range(len(starts)), key=gained.__getitem__)] if starts else 0
-    return Evidence(regret=against[0], calibration=against[1], since=since)
+    return EValues(regret=against[0], calibration=against[1], since=since)
 
 
 def _starts(hours: Sequence[Hour]) -> Iterator[int]:

@@ -2,13 +2,14 @@
 
 logs -> a sample -> drafts on the one path -> compare -> a threshold certified on one half -> measured on the other
 
-Nothing is validated: the logged answers are the reference. Nothing is written but the drafts, in the store.
+Nothing is validated: the logged answers are the reference. Nothing is written but the drafts, in the store. An
+escalation costs what the ledger's recorded ones do, or what it is estimated to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,25 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.quality.assessment.logged_tasks import seen_in_logs
+from orchestrator.quality.assessment.recommendation import Recommended, could_accept, recommend
 from orchestrator.quality.assessment.request_logs import BadLine
 from orchestrator.quality.assessment.savings import Measured, Served, measure
 from orchestrator.quality.assessment.seen import Seen, View
 from orchestrator.quality.assessment.shadow_runs import seen_in_shadow
 from orchestrator.quality.calibration.calibrate import opened
 from orchestrator.quality.calibration.drafting import marks_of
+from orchestrator.quality.calibration.escalation_price import (
+    EscalationPrice,
+    escalation_price,
+    left_out,
+    recorded_escalations,
+)
 from orchestrator.quality.calibration.evidence import Asked, Bars, Known, Place, as_records, no_bars, place_of
 from orchestrator.quality.calibration.fitting import fitted_on
 from orchestrator.quality.calibration.guarantees import needed, require
-from orchestrator.quality.records import Certificate, Loss
+from orchestrator.quality.calibration.priced import with_escalations_priced
+from orchestrator.quality.records import Certificate, Loss, Record
+from orchestrator.records import Money
 
 if TYPE_CHECKING:
     from orchestrator.config.loader import LoadedPipeline, LoadedStep
@@ -38,7 +48,12 @@ SAMPLE = 1000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """What a cascade would do. `certificate` is of one part of the drafts, `measured` on another. `drafts_right` is the
-    share of all drafts that agree with the frontier model's answers. Nothing of it is put to use."""
+    share of all drafts that agree with the frontier model's answers. Nothing of it is put to use.
+
+    `could_accept` is an outlook: the share of the drafts certified on that a threshold could accept within the bound
+    by hindsight. `escalation` is the price of one, None where it is the validator's own answer or is not known;
+    `own_cost` says what stands for the cost of that answer, where the ledger does not hold it. `lines_left_out` counts
+    them by the kind of reason, and `bad_lines` are the first. `kept` of the drafts were in the store before."""
 
     pipeline: str
     source: str
@@ -46,10 +61,15 @@ class Assessment:
     drafts_right: float
     certificate: Certificate
     measured: Measured
-    recommendation: str
+    recommendation: Recommended
     why: str
+    could_accept: float
+    own_cost: str = ""
+    escalation: EscalationPrice | None = None
     notes: tuple[str, ...] = ()
+    lines_left_out: Mapping[str, int] = field(default_factory=dict)
     bad_lines: tuple[BadLine, ...] = ()
+    kept: int = field(default=0, compare=False)
 
     @property
     def words(self) -> str:
@@ -81,10 +101,11 @@ async def assess(
             concurrency=concurrency, now=now, bars=bars,
         )
         view = await (seen_in_shadow(place) if logs is None else seen_in_logs(place, logs, sample))
-    return _assessed(place, view)
+        recorded = await recorded_escalations(place)
+    return _assessed(place, view, recorded)
 
 
-def _assessed(place: Place, view: View) -> Assessment:
+def _assessed(place: Place, view: View, recorded: Sequence[Money]) -> Assessment:
     scored, notes = _scored(place, view.seen)
     certify_on = [one for one in scored if place_of(f"assess {one.known.id}", place.asked.seed) < 0.5]
     chosen = {one.known.id for one in certify_on}
@@ -96,16 +117,20 @@ def _assessed(place: Place, view: View) -> Assessment:
     except InputError as error:  # few lines tell something, too: say what they do
         raise InputError(f"{error}\n{_seen_words(view)}", hint=error.hint) from None
     certificate = _certified(place, reached)
-    served = [_served(one, certificate.threshold) for one in measure_on]
-    if not served:
+    if not measure_on:
         raise InputError("no draft is left to measure on", hint=f"bring more: {2 * needed(place.asked)} or so at least")
-    measured = measure(served)
-    recommendation, why = _advice(certificate, measured)
+    price = _price(place, scored, measure_on, certificate.threshold, recorded)
+    measured = measure([_served(one, certificate.threshold, price) for one in measure_on])
+    unpriced = left_out(place.step)
+    certificate = with_escalations_priced(certificate, reached, price, unpriced)
+    recommendation, why = recommend(certificate, measured, price, unpriced)
     return Assessment(
         pipeline=place.loaded.config.pipeline, source=view.source, drafted=len(view.seen),
         drafts_right=sum(one.known.draft_ok for one in view.seen) / len(view.seen), certificate=certificate,
-        measured=measured, recommendation=recommendation, why=why, notes=(*view.notes, *notes),
-        bad_lines=view.bad_lines,
+        measured=measured, recommendation=recommendation, why=why,
+        could_accept=could_accept(_records(reached), place.asked.loss, place.asked.max_regret), own_cost=view.own_cost,
+        escalation=price, notes=(*view.notes, *notes), lines_left_out=view.lines_left_out, bad_lines=view.bad_lines,
+        kept=view.kept,
     )
 
 
@@ -120,10 +145,10 @@ def _scored(place: Place, seen: Sequence[Seen]) -> tuple[Sequence[Seen], tuple[s
     confidence = place.step.config.confidence
     if confidence is None or confidence.fitted is None:
         return seen, ()
-    artefact: Mapping[str, Any] | None = place.step.confidence_artefact
+    artefact: Mapping[str, Any] | None = place.step.confidence.fitted
     rest: Sequence[Seen] = seen
     notes: tuple[str, ...] = ()
-    if artefact is None or "lapsed" in (place.step.certificate_problem or ""):
+    if artefact is None or "lapsed" in (place.step.confidence.problem or ""):
         to_fit = [one for one in seen if place_of(f"fit {one.known.id}", place.asked.seed) < place.asked.fit_share]
         found = fitted_on(place, [one.known for one in to_fit if one.reached])
         chosen = {one.known.id for one in to_fit}
@@ -140,38 +165,37 @@ def _certified(place: Place, known: Sequence[Known]) -> Certificate:
 
     asked = place.asked
     return certify(
-        as_records(known, [one.score for one in known]), max_regret=asked.max_regret, confidence=asked.confidence,
-        loss=asked.loss, seed=asked.seed, reference="validator",
+        _records(known), max_regret=asked.max_regret, confidence=asked.confidence, loss=asked.loss, seed=asked.seed,
+        reference="validator",
     )
 
 
-def _served(one: Seen, threshold: float | None) -> Served:
-    known = one.known
-    sure = threshold is not None and known.score is not None and known.score >= threshold
-    accepted = one.accepted_anyway or (one.reached and sure)
+def _records(known: Sequence[Known]) -> list[Record]:
+    return as_records(known, [one.score for one in known])
+
+
+def _price(
+    place: Place, scored: Sequence[Seen], measure_on: Sequence[Seen], threshold: float | None,
+    recorded: Sequence[Money],
+) -> EscalationPrice | None:
+    """Of a draft that is escalated, by those that are measured on; by all of these where each is accepted."""
+    drafted = [one for one in measure_on if one.known.features]
+    escalated = [one for one in drafted if not _accepted(one, threshold)] or drafted
+    return escalation_price(place, [one.known for one in scored], [one.known for one in escalated], recorded)
+
+
+def _accepted(one: Seen, threshold: float | None) -> bool:
+    sure = threshold is not None and one.known.score is not None and one.known.score >= threshold
+    return one.accepted_anyway or (one.reached and sure)
+
+
+def _served(one: Seen, threshold: float | None, price: EscalationPrice | None) -> Served:
+    """A task without a draft is the validator's alone, whatever the mode."""
+    known, accepted = one.known, _accepted(one, threshold)
     return Served(
         accepted=accepted, regretted=accepted and not known.draft_ok, draft_cost=known.draft_cost,
-        validator_cost=known.validator_cost,
+        validator_cost=known.validator_cost, times=price.times if price is not None and known.features else 1.0,
     )
-
-
-def _advice(certificate: Certificate, measured: Measured) -> tuple[str, str]:
-    """On what was measured where that settles it, else on what was certified."""
-    if certificate.threshold is None:
-        return "always_validate", "; ".join(certificate.reasons)
-    cost = measured.cost
-    if cost is not None and cost.low is not None and cost.low >= 1.0:
-        return "always_validate", f"the cascade costs {cost} of always validating: it does not pay"
-    if cost is not None and cost.high is not None and cost.high >= 1.0:
-        return "undecided", f"the cascade costs {cost} of always validating: assess a larger sample"
-    share = cost or measured.bill
-    what = (
-        f"it costs {share} of always validating" if cost is not None else
-        f"{share} of the validator's bill is left, the drafter's own cost being unknown" if share is not None else
-        f"{measured.validated} of the tasks still go to the validator; what that saves in money is not known"
-    )
-    advice = "always_draft" if certificate.recommendation == "always_draft" else "cascade"
-    return advice, f"{what}, with regret {measured.regret} on tasks that had no part in choosing the threshold"
 
 
 def _step(loaded: LoadedPipeline) -> LoadedStep:

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, InputError
-from orchestrator.quality.assessment.request_logs import BadLine, LoggedRequest, NotALog, as_json, read_logs
+from orchestrator.quality.assessment.left_out import BREAKS_SCHEMA, LeftOut
+from orchestrator.quality.assessment.request_logs import (
+    NO_ANSWER,
+    NO_REQUEST,
+    BadLine,
+    LoggedRequest,
+    NotALog,
+    as_json,
+    read_logs,
+)
 from orchestrator.quality.assessment.seen import Seen, View
 from orchestrator.quality.calibration.drafting import Drafted, draft_all
 from orchestrator.quality.calibration.evidence import Known, Place, place_of
-from orchestrator.records import Money, Task
+from orchestrator.records import Json, Money, Task
 
-SHOWN = 20
-"""Bad lines that are kept with their reason; the others are counted."""
+if TYPE_CHECKING:
+    from orchestrator.config.loaded import LoadedStep
+
+Filling = Callable[[LoggedRequest], dict[str, Json]]
+"""A task's input of a logged request. Raises NotALog where it gives none."""
+MESSAGE = 200
+"""Characters shown of what the schema says of an answer."""
 
 
 async def seen_in_logs(place: Place, path: Path, sample: int) -> View:
     """Drafts of `sample` requests of the log, drawn at random. Raises InputError where no line can be used, ConfigError
     where the step can't take what a log holds."""
     fill, how = _filling(place)
-    bad: list[BadLine] = []
-    chosen = await asyncio.to_thread(_sample, place, path, sample, fill, bad)
+    left_out = LeftOut()
+    chosen = await asyncio.to_thread(_sample, place, path, sample, fill, left_out)
     if not chosen:
-        first = f": {bad[0].why} (line {bad[0].number})" if bad else ""
-        hint = "docs/assess.md shows the forms that are read"
-        raise InputError(f"{str(path)!r} has no line that can be assessed{first}", hint=hint)
+        why = "; ".join([f"{str(path)!r} has no line that can be assessed", *left_out.notes()])
+        raise InputError(why, hint="docs/assess.md shows the forms that are read")
     by_task = {task.id: logged for logged, task in chosen}
     drafted, problems = await draft_all(place, [task for _, task in chosen])
     seen = tuple(_seen(one, by_task[_line(one)], place) for one in drafted)
@@ -40,44 +53,64 @@ async def seen_in_logs(place: Place, path: Path, sample: int) -> View:
         notes.append(f"{len(problems)} requests are no task of this pipeline, and in no figure: {problems[0]}")
     if undrafted := sum(not one.known.features for one in seen):
         notes.append(f"{undrafted} requests got no draft: they count as wrong, and go to the validator")
-    if bad:
-        notes.append(f"{len(bad)} lines left out; line {bad[0].number}: {bad[0].why}")
+    notes += left_out.notes()
     if unpriced := sum(one.known.validator_cost is None for one in seen):
         notes.append(f"{unpriced} of the logged requests have neither a cost nor usage that the price book prices")
     return View(
         source=f"{len(chosen)} requests drawn from {path.name}", seen=seen, notes=tuple(notes),
-        bad_lines=tuple(bad[:SHOWN]),
+        own_cost="what the logged request did, with the prompt that it had",
+        kept=sum(one.collected.resumed for one in drafted), lines_left_out=left_out.counts,
+        bad_lines=tuple(left_out.lines),
     )
 
 
 def _sample(
-    place: Place, path: Path, sample: int, fill: Any, bad: list[BadLine]
+    place: Place, path: Path, sample: int, fill: Filling, left_out: LeftOut
 ) -> list[tuple[LoggedRequest, Task]]:
     """The same on every try: by a digest of each line's number."""
     seed = place.asked.seed
     return nsmallest(
-        sample, _usable(place, path, fill, bad), key=lambda pair: place_of(f"log {pair[0].number}", seed)
+        sample, _usable(place, path, fill, left_out), key=lambda pair: place_of(f"log {pair[0].number}", seed)
     )
 
 
-def _usable(place: Place, path: Path, fill: Any, bad: list[BadLine]) -> Iterator[tuple[LoggedRequest, Task]]:
-    structured = place.step.output_schema is not None
+def _usable(place: Place, path: Path, fill: Filling, left_out: LeftOut) -> Iterator[tuple[LoggedRequest, Task]]:
+    read = _reading(place.step)
     for line in read_logs(path):
         if isinstance(line, BadLine):
-            bad.append(line)
+            left_out.add(line)
             continue
         try:
-            answer = as_json(line.answer) if structured else line.answer
-            if answer is None:
-                raise NotALog("the answer is null")
-            given = fill(line)
+            task = Task(id=f"{path.name}:{line.number}", input=fill(line), expected=read(line.answer))
         except NotALog as error:
-            bad.append(BadLine(line.number, str(error)))
+            left_out.add(BadLine(line.number, str(error), error.kind))
             continue
-        yield line, Task(id=f"{path.name}:{line.number}", input=given, expected=answer)
+        yield line, task
 
 
-def _filling(place: Place) -> tuple[Any, str]:
+def _reading(step: LoadedStep) -> Callable[[str], Json]:
+    """What an answer says, as the step would. Raises NotALog where it says nothing, or what can equal no draft: what
+    breaks the output schema, unless the user's own `compare` may read it otherwise."""
+    schema = step.output_schema
+    if schema is None:
+        return lambda answer: answer
+    import jsonschema_rs
+
+    valid = None if ":" in step.config.compare else jsonschema_rs.validator_for(dict(schema))
+
+    def read(answer: str) -> Json:
+        value = as_json(answer)
+        if value is None:
+            raise NotALog("the answer is null", NO_ANSWER)
+        broken = next(valid.iter_errors(value), None) if valid is not None else None
+        if broken is not None:
+            raise NotALog(broken.message[:MESSAGE], BREAKS_SCHEMA)
+        return value
+
+    return read
+
+
+def _filling(place: Place) -> tuple[Filling, str]:
     """(what makes a task's input of a logged request, what is to be said of it)."""
     step, loaded = place.step, place.loaded
     if step.prompt is None:
@@ -96,7 +129,7 @@ def _filling(place: Place) -> tuple[Any, str]:
     )
 
 
-def _only_text(schema: Mapping[str, Any] | None) -> str | None:
+def _only_text(schema: Mapping[str, Json] | None) -> str | None:
     """The one required property of a task's input, where that is a string."""
     given = (schema or {}).get("properties", {}).get("input", {})
     required = given.get("required", [])
@@ -108,7 +141,7 @@ def _only_text(schema: Mapping[str, Any] | None) -> str | None:
 def _last_user(line: LoggedRequest) -> str:
     said = next((one.get("content") for one in reversed(line.messages) if one["role"] == "user"), None)
     if not isinstance(said, str) or not said.strip():
-        raise NotALog("there is no user message of plain text")
+        raise NotALog("there is no user message of plain text", NO_REQUEST)
     return said
 
 

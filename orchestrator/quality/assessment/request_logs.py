@@ -4,7 +4,7 @@
     {"messages": […], "response" | "completion" | "answer": …, "usage": {…}}         flat
     {"messages": […, {"role": "assistant", "content": …}]}                           a fine-tuning file
 
-A line that is none of these is reported with its number, and stops nothing.
+A line that is none of these, and one whose response is an error, is reported with its number, and stops nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from orchestrator.records import Json, Money, Usage
 
 ANSWERS = ("response", "completion", "answer")
 COSTS = ("cost_usd", "cost", "response_cost")
+ENVELOPE = frozenset({"error", "type", "object", "message", "code", "param", "id", "request_id", "status"})
+"""All that stands in a response that is an error: a value that was answered may have an `error` of its own."""
+NO_ANSWER, NO_REQUEST, NO_TEXT = "without an answer", "without a request", "whose answer has no text"
+SHOWN = 100
+"""Characters of an error's message."""
 _FENCED = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 
 
@@ -42,12 +47,19 @@ class LoggedRequest:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
+    """`why` it is left out, in words, and the `kind` of reason, by which they are counted."""
+
     number: int
     why: str
+    kind: str
 
 
 class NotALog(ValueError):
-    """A line that is no answered request, in words."""
+    """A line that is no answered request: why, in words, and the kind of reason."""
+
+    def __init__(self, why: str, kind: str) -> None:
+        super().__init__(why)
+        self.kind = kind
 
 
 def read_logs(path: Path) -> Iterator[LoggedRequest | BadLine]:
@@ -67,33 +79,40 @@ def as_json(answer: str) -> Json:
     try:
         return orjson.loads(fenced[1] if fenced else answer)
     except orjson.JSONDecodeError as error:
-        raise NotALog("the answer is not JSON, and the step has an output schema") from error
+        why = "the answer is not JSON, and the step has an output schema"
+        raise NotALog(why, "whose answer is not JSON") from error
 
 
 def _read(number: int, line: bytes) -> LoggedRequest | BadLine:
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return BadLine(number, f"not JSON: {error}")
+        return BadLine(number, f"not JSON: {error}", "not JSON")
     if not isinstance(found, dict):
-        return BadLine(number, f"a line is an object, not {type(found).__name__}")
+        return BadLine(number, f"a line is an object, not {type(found).__name__}", "not a JSON object")
     try:
         return _logged(number, found)
     except NotALog as error:
-        return BadLine(number, str(error))
+        return BadLine(number, str(error), error.kind)
 
 
 def _logged(number: int, found: Mapping[str, Any]) -> LoggedRequest:
     request = found.get("request", found)
     if not isinstance(request, Mapping):
-        raise NotALog("`request` is not an object")
+        raise NotALog("`request` is not an object", NO_REQUEST)
     messages = _messages(request.get("messages"))
-    said = next((found[name] for name in ANSWERS if found.get(name) is not None), None)
+    name = next((name for name in ANSWERS if found.get(name) is not None), None)
+    said = found[name] if name is not None else None
     if said is None and messages[-1]["role"] == "assistant" and len(messages) > 1:
         messages, said = messages[:-1], messages[-1]
     if said is None:
-        raise NotALog(f"there is no answer: give it as one of {', '.join(ANSWERS)}, or as the last message")
+        if error := _error_of(found):
+            raise _is_error(error)
+        why = f"there is no answer: give it as one of {', '.join(ANSWERS)}, or as the last message"
+        raise NotALog(why, NO_ANSWER)
     body = said if isinstance(said, Mapping) else {}
+    if name != "answer" and body.keys() <= ENVELOPE and (error := _error_of(body)):
+        raise _is_error(error)
     return LoggedRequest(
         number=number, messages=tuple(messages), answer=_text(said),
         usage=_usage(found.get("usage") or body.get("usage")), cost=_cost(found),
@@ -106,7 +125,19 @@ def _messages(messages: Any) -> list[dict[str, Any]]:
         isinstance(one, dict) and isinstance(one.get("role"), str) for one in messages
     ):
         return messages
-    raise NotALog("there are no `messages` (a list of objects with `role` and `content`)")
+    raise NotALog("there are no `messages` (a list of objects with `role` and `content`)", NO_REQUEST)
+
+
+def _error_of(said: Mapping[str, Any]) -> str | None:
+    """What an API said instead of an answer, by the forms in which they say so."""
+    error = said.get("error") or (said if said.get("object") == "error" else None)
+    if not isinstance(error, Mapping | str):
+        return None
+    return str(error.get("message", error) if isinstance(error, Mapping) else error)
+
+
+def _is_error(said: str) -> NotALog:
+    return NotALog(f"the response is an error, and no answer: {said[:SHOWN]!r}", "with an error as response")
 
 
 def _text(said: Any) -> str:
@@ -117,15 +148,15 @@ def _text(said: Any) -> str:
         if "choices" in said:
             choices = said["choices"]
             first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
-            if first.get("finish_reason") in ("length", "content_filter"):
-                raise NotALog(f"the answer was cut short ({first['finish_reason']})")
+            if first.get("finish_reason") in ("length", "content_filter", "error"):
+                raise NotALog(f"the answer was cut short ({first['finish_reason']})", "cut short")
             return _text(first.get("message") or first.get("text"))
         if "role" in said or "content" in said:
             return _content(said.get("content"))
         return json.dumps(said)
     if isinstance(said, list | int | float | bool):
         return json.dumps(said)
-    raise NotALog("the answer is empty")
+    raise NotALog("the answer is empty", NO_ANSWER)
 
 
 def _content(content: Any) -> str:
@@ -135,7 +166,7 @@ def _content(content: Any) -> str:
         parts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
         if parts and all(isinstance(part, str) for part in parts):
             return "".join(str(part) for part in parts)
-    raise NotALog("the answer has no text (a tool call, a refusal, or nothing)")
+    raise NotALog("the answer has no text (a tool call, a refusal, or nothing)", NO_TEXT)
 
 
 def _usage(found: Any) -> Usage | None:

@@ -1,7 +1,8 @@
 """What a cascade at a threshold costs beside always validating, and how sure that figure is.
 
 The share of the bill that is still paid is a ratio of two sums. Its interval is Korn and Graubard's (1998): the exact
-interval of a proportion, at the number of equal records that would be as uncertain as these unequal ones are.
+interval of a proportion, at the number of equal records that would be as uncertain as these unequal ones are. What an
+escalation costs over the validator's own answer is taken as known: it scales the interval as it does the share.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ ENOUGH = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """One task under the cascade: was its draft accepted, was that a regret, and what drafting and validating cost."""
+    """One task under the cascade: was its draft accepted, was that a regret, and what drafting and validating cost.
+    Its escalation costs (or would) `times` what the validator's own answer does."""
 
     accepted: bool
     regretted: bool
     draft_cost: Money | None = None
     validator_cost: Money | None = None
+    times: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,9 @@ class Share:
 class Measured:
     """A cascade on `n` tasks that had no part in choosing its threshold. `bill` is the cost of the validator's calls
     that remain, over that of always validating; `cost` has the drafts in it. Both None where a cost is not known for
-    any task; `priced` tasks have the costs. `always` is what validating those costs. Intervals are at 95%."""
+    any task; `priced` tasks have the costs. `always` is what validating those costs. `in_redo` is `cost` (`bill`, where
+    drafts have no known cost) were each escalation the validator's own answer; None where it is. Intervals are at
+    95%."""
 
     n: int
     validated: Share
@@ -54,6 +59,12 @@ class Measured:
     cost: Share | None = None
     priced: int = 0
     always: Money | None = None
+    in_redo: Share | None = None
+
+    @property
+    def share(self) -> Share | None:
+        """The best known of what the cascade costs over always validating."""
+        return self.cost or self.bill
 
 
 def measure(served: Sequence[Served], confidence: float = 0.95) -> Measured:
@@ -66,38 +77,45 @@ def measure(served: Sequence[Served], confidence: float = 0.95) -> Measured:
     bills = [float(one.validator_cost.nano) for one in priced if one.validator_cost is not None]
     known = len(currencies) == 1 and math.fsum(bills) > 0.0
     drafts = [float(one.draft_cost.nano) for one in priced if one.draft_cost is not None]
-    paid = [not one.accepted for one in priced]
+    paid, times = [not one.accepted for one in priced], [one.times for one in priced]
+    known_drafts = drafts if len(drafts) == len(bills) else []
+    dearer = known and any(each != 1.0 for each in times)
     return Measured(
         n=n, validated=_rate(sum(not one.accepted for one in served), n, confidence),
         regret=_rate(sum(one.regretted for one in served), n, confidence),
-        bill=ratio(bills, paid, confidence=confidence) if known else None,
-        cost=ratio(bills, paid, drafts, confidence=confidence) if known and len(drafts) == len(bills) else None,
+        bill=ratio(bills, paid, times=times, confidence=confidence) if known else None,
+        cost=ratio(bills, paid, drafts, times=times, confidence=confidence) if known and known_drafts else None,
+        in_redo=ratio(bills, paid, known_drafts, confidence=confidence) if dearer else None,
         priced=len(priced) if known else 0,
         always=Money(nano=round(math.fsum(bills)), currency=currencies.pop()) if known else None,
     )
 
 
 def ratio(
-    bills: Sequence[float], paid: Sequence[bool], drafts: Sequence[float] = (), *, confidence: float = 0.95
+    bills: Sequence[float], paid: Sequence[bool], drafts: Sequence[float] = (), *, times: Sequence[float] = (),
+    confidence: float = 0.95,
 ) -> Share:
-    """(sum of the bills that are paid, and of all drafts) over the sum of all bills."""
+    """(sum of the bills that are paid, each as many `times`, and of all drafts) over the sum of all bills."""
     n, total = len(bills), math.fsum(bills)
-    share = math.fsum(b for b, p in zip(bills, paid, strict=True) if p) / total
+    most = max(times, default=1.0) or 1.0
+    parts = [(t / most if p else 0.0) for p, t in zip(paid, times or [1.0] * n, strict=True)]
+    share = math.fsum(b * part for b, part in zip(bills, parts, strict=True)) / total
     extra = math.fsum(drafts) / total
+    value = most * share + extra
     level = confidence if not drafts else 0.5 + confidence / 2.0
-    effective = min(n, math.floor(_effective(bills, paid, share, total)))
+    effective = min(n, math.floor(_effective(bills, parts, share, total)))
     if effective < ENOUGH:
-        return Share(value=share + extra, low=None, high=None)
+        return Share(value=value, low=None, high=None)
     found = _proportion(share, effective, level)
     wide = _width(bills, drafts, extra, total, level) if drafts else 0.0
-    return Share(value=share + extra, low=max(0.0, found.low + extra - wide), high=found.high + extra + wide)
+    return Share(value=value, low=max(0.0, most * found.low + extra - wide), high=most * found.high + extra + wide)
 
 
-def _effective(bills: Sequence[float], paid: Sequence[bool], share: float, total: float) -> float:
+def _effective(bills: Sequence[float], parts: Sequence[float], share: float, total: float) -> float:
     """How many records of equal cost would be as uncertain: by the spread of the bills, and where both kinds are seen
     by the linearised variance of the share; the smaller."""
     by_spread = total**2 / math.fsum(b * b for b in bills)
-    variance = math.fsum((b * (p - share)) ** 2 for b, p in zip(bills, paid, strict=True)) / total**2
+    variance = math.fsum((b * (part - share)) ** 2 for b, part in zip(bills, parts, strict=True)) / total**2
     return min(by_spread, share * (1.0 - share) / variance) if variance > 0.0 else by_spread
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.quality.assessment.request_logs import BadLine
 from orchestrator.quality.calibration.evidence import Known
@@ -20,9 +21,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that was seen, from where, with what a reader should know of it."""
+    """All that was seen, from where, with what a reader should know of it. `kept` of the drafts were there before.
+    `own_cost` says what stands for the cost of the validator's own answer, where the ledger does not hold it.
+    `lines_left_out` counts them by the kind of reason, and `bad_lines` are the first."""
 
     source: str
     seen: tuple[Seen, ...]
+    own_cost: str = ""
+    kept: int = 0
     notes: tuple[str, ...] = ()
+    lines_left_out: Mapping[str, int] = field(default_factory=dict)
     bad_lines: tuple[BadLine, ...] = ()

@@ -28,7 +28,7 @@ def _seen(one: RecordedDraft) -> Seen:
     return Seen(
         known=Known(
             id=one.run_id, score=one.confidence, draft_ok=bool(one.draft_ok), validator_ok=one.validator_ok,
-            draft_cost=one.draft_cost, validator_cost=one.alone_cost or one.validator_cost, features=one.features,
+            draft_cost=one.draft_cost, validator_cost=one.alone_cost, features=one.features,
             meta=one.tags, at=one.ended_at,
         ),
         reached=one.reached,

@@ -18,8 +18,8 @@ from orchestrator.records import Money, ServiceTier, Task, Usage
 from orchestrator.worst_case import bare_request, said_before
 
 if TYPE_CHECKING:
+    from orchestrator.cascade.collected import Collected
     from orchestrator.config.prices import PriceEntry
-    from orchestrator.pipeline import Collected
 
 UNKNOWN = 1 << 62
 ASKED = ASKED_AGAIN + 1

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.config.fingerprint import gate_fingerprint, step_fingerprint
-from orchestrator.errors import ConfigError, InputError
+from orchestrator.errors import InputError
 from orchestrator.quality.calibration.certificate_file import keep_previous, write_certificate
 from orchestrator.quality.calibration.drafting import marks_of
 from orchestrator.quality.calibration.elsewhere import Elsewhere, whole_cost
-from orchestrator.quality.calibration.escalation_price import left_out, with_escalations_priced
+from orchestrator.quality.calibration.escalation_price import escalation_price, left_out
 from orchestrator.quality.calibration.evidence import (
     Asked,
     Bars,
@@ -35,27 +35,30 @@ from orchestrator.quality.calibration.evidence import (
 )
 from orchestrator.quality.calibration.fitting import Fit, fit
 from orchestrator.quality.calibration.guarantees import require
-from orchestrator.quality.calibration.labels import from_labels, label_tasks, read_labels
+from orchestrator.quality.calibration.labels import from_labels, label_tasks
+from orchestrator.quality.calibration.priced import STANDS_IN, with_escalations_priced
+from orchestrator.quality.calibration.target import Target, target_of
 from orchestrator.quality.calibration.tried import this_try, tried_on
 from orchestrator.quality.calibration.ways import Way, ways
 from orchestrator.quality.records import Certificate, Loss
 from orchestrator.records import Task
 
 if TYPE_CHECKING:
-    from orchestrator.config.loader import LoadedPipeline, LoadedStep
+    from orchestrator.config.loader import LoadedPipeline
     from orchestrator.models.client import ModelClient
     from orchestrator.store.engine import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A certificate and where it was written. `reached` of the `labelled` tasks came to the rule that compares the
-    confidence; the others were decided before it, and the certificate does not speak of them. `notes` are for the
-    screen; `fitted` is the fitted confidence's file, and `diagram` its picture. `ways` compares a gate with others.
-    `escalations` is what their price leaves out. `elsewhere` counts the tasks that other rules decide, and
-    `whole_cost` is the step's over always validating with them in it (None: a cost is unknown, or there are none).
-    `kept` are copies of the certificate before, and of its fitted confidence, where that one had a threshold and
-    this has none: then `unsure` is what becomes of every draft."""
+    """A certificate and where it was written. `came` of the `labelled` tasks came to the rule that compares the
+    confidence (None: `reached` did), and of `reached` of those the truth is known or stands in for; the others were
+    decided before it, and the certificate does not speak of them. `notes` are for the screen; `fitted` is the fitted
+    confidence's file, and `diagram` its picture. `ways` compares a gate with others. `escalations` is what their
+    price leaves out. `elsewhere` counts the tasks that other rules decide, and `whole_cost` is the step's over
+    always validating with them in it (None: a cost is unknown, or there are none). `kept` are copies of the
+    certificate before, and of its fitted confidence, where that one had a threshold and this has none: then `unsure`
+    is what becomes of every draft."""
 
     certificate: Certificate
     path: Path
@@ -69,6 +72,7 @@ class Calibration:
     fit_words: str = ""
     ways: tuple[Way, ...] = ()
     escalations: str = ""
+    came: int | None = None
     elsewhere: Elsewhere = field(default_factory=dict)
     whole_cost: float | None = None
     kept: tuple[Path, ...] = ()
@@ -107,7 +111,7 @@ async def calibrate(
         max_regret=max_regret, confidence=confidence, loss=loss, step=step, gate=gate, attempt=attempt,
         fit_share=fit_share, traffic=traffic, seed=seed,
     )
-    target = _target(loaded, asked)
+    target = target_of(loaded, asked)
     found = source if callable(source) else _of_tasks(list(source), validate)
     async with opened(store) as at:
         place = Place(
@@ -116,13 +120,6 @@ async def calibrate(
         )
         evidence = await found(place)
     return _certified(place, target, replace(evidence, known=in_order(evidence.known)))
-
-
-async def calibrate_from_labels(
-    pipeline: str | Path | LoadedPipeline, labels: Path, *, validate: bool = False, **options: Any
-) -> Calibration:
-    """`calibrate` on the tasks of a file. Raises InputError naming the line that is no label."""
-    return await calibrate(pipeline, from_labels(lambda: read_labels(labels), validate=validate), **options)
 
 
 def _of_tasks(tasks: Sequence[Task], validate: bool) -> Source:
@@ -158,7 +155,10 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
     share = 1.0 if fitted is None else 1.0 - asked.fit_share
     require(len(certify_on), _what(fitted), asked, this.attempt, share)
     certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
-    certificate = with_escalations_priced(certificate, place.step, certify_on, evidence.escalations)
+    escalated = _escalated(certify_on, fitted, certificate)
+    price = escalation_price(place, certify_on, escalated, evidence.escalations)
+    unpriced = STANDS_IN if evidence.escalations is None else left_out(place.step)
+    certificate = with_escalations_priced(certificate, certify_on, price, unpriced)
     kept = _kept_before(place, target, fitted) if certificate.threshold is None else ()
     if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
         fitted.write()
@@ -173,7 +173,7 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
         fitted=fitted.path if fitted else None, diagram=fitted.diagram if fitted else None,
         fit_words=fitted.words if fitted else "",
         ways=ways(place, certify_on, fitted, certificate) if asked.gate and fitted is not None else (),
-        escalations=left_out(place.step), elsewhere=evidence.elsewhere,
+        escalations=left_out(place.step), came=evidence.came, elsewhere=evidence.elsewhere,
         whole_cost=whole_cost(
             certificate, certify_on, len(known) if evidence.came is None else evidence.came, evidence.elsewhere
         ),
@@ -225,6 +225,12 @@ def _traffic(place: Place, fitted: Fit | None, evidence: Evidence) -> list[float
     return [math.nan if score is None else score for score in scores]
 
 
+def _escalated(known: Sequence[Known], fitted: Fit | None, certificate: Certificate) -> list[Known]:
+    """Those that the certified threshold sends on; all of them where there is none."""
+    threshold = math.inf if certificate.threshold is None else certificate.threshold
+    return [one for one in known if (score := _score(one, fitted)) is None or not score >= threshold]
+
+
 def _score(one: Known | Unlabelled, fitted: Fit | None) -> float | None:
     return one.score if fitted is None else fitted.score(one.features, one.meta)
 
@@ -251,47 +257,4 @@ def _none_reached(place: Place, evidence: Evidence) -> InputError:
     return InputError(
         f"none of the {evidence.tasks} tasks came to a rule of step {step.config.id!r} that compares the confidence: "
         f"{why}", hint="calibrate the gate first (--gate)" if step.gate.problem else "look at the policy's rules",
-    )
-
-
-# -- what is to be written ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The files that a calibration writes, and the certificate that stands there now."""
-
-    step: LoadedStep
-    signal: str
-    certificate: Path
-    artefact: Path | None
-    before: Mapping[str, Any] | None
-
-
-def _target(loaded: LoadedPipeline, asked: Asked) -> Target:
-    step = loaded.steps[-1]
-    if asked.step is not None:
-        found = next((one for one in loaded.steps if one.config.id == asked.step), None)
-        if found is None:
-            names = ", ".join(one.config.id for one in loaded.steps)
-            raise ConfigError(f"there is no step {asked.step!r}: the pipeline has {names}", file=str(loaded.path))
-        step = found
-    compared = step.gate if asked.gate else step.confidence
-    if compared.config is None or compared.certificate_path is None:
-        raise _no_file(loaded, step, gate=asked.gate)
-    return Target(
-        step=step, signal=compared.config.signal, certificate=compared.certificate_path, artefact=compared.fitted_path,
-        before=compared.certificate,
-    )
-
-
-def _no_file(loaded: LoadedPipeline, step: LoadedStep, *, gate: bool) -> ConfigError:
-    if gate:
-        return ConfigError(
-            f"step {step.config.id!r} names no certificate file for a gate", file=str(loaded.path), key="gate",
-            hint="gate: {fitted: confidence/NAME_gate.json, certificate: certificates/NAME_gate.json}",
-        )
-    return ConfigError(
-        f"step {step.config.id!r} names no certificate file to write", file=str(loaded.path), key="confidence",
-        hint="confidence: {from: logprob.mean, certificate: certificates/NAME.json}",
     )

@@ -18,7 +18,10 @@ def words(done: Calibration) -> str:
     compared = "the fitted confidence" if done.signal == "fitted" else done.signal
     into = "drafts are for the gate to sort" if gate else f"of them reached a rule that compares {compared}"
     others = elsewhere_words(done.elsewhere)
-    lines = [f"{done.source}, {done.reached} {into}", *filter(None, [others]), *done.notes]
+    came = done.reached if done.came is None else done.came
+    lines = [f"{done.source}, {came} {into}", *filter(None, [others]), *done.notes]
+    if came != done.reached:
+        lines[0] += f"; it stands on {done.reached} of those, whose truth is known or taken for the worst"
     if done.fitted is not None:
         lines += [*done.fit_words.splitlines(), f"written to {done.fitted}"]
         lines += [f"reliability diagram: {done.diagram}"] if done.diagram is not None else []

@@ -27,8 +27,8 @@ from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Content, StepRow
 
 if TYPE_CHECKING:
+    from orchestrator.cascade.collected import Collected
     from orchestrator.config.loaded import LoadedPipeline, LoadedStep
-    from orchestrator.pipeline import Collected
 
 MARK_DIGITS = 16
 _step, _content = table(StepRow), table(Content)

@@ -1,6 +1,8 @@
-"""What an escalation costs over the validator's own answer, at whose price it is certified: it also reads the draft.
+"""What an escalation costs over the validator's own answer: in the modes `judge` and `repair` it also reads the draft.
 
-The ledger tells, where it holds some; else the certificate says that its cost leaves this out.
+**No cascade is priced as if it read no draft.** The ledger tells the price of an escalation, where it holds some; else
+it is estimated from what such a request says beside the task and what its answer leaves out. Of a short task the
+instructions alone can cost a multiple of the answer; of a long answer a verdict costs a fraction.
 """
 
 from __future__ import annotations
@@ -8,28 +10,55 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select
 
+from orchestrator.cascade.prompts import JUDGE_INSTRUCTIONS, REPAIR_INSTRUCTIONS
 from orchestrator.config.fingerprint import differences, draft_fingerprint, step_fingerprint
 from orchestrator.quality.calibration.evidence import Known, Place
 from orchestrator.quality.history.call_costs import call_costs
 from orchestrator.quality.history.stored_config import stored_steps
-from orchestrator.quality.records import Certificate
-from orchestrator.records import Money
+from orchestrator.records import Money, Usage
 from orchestrator.store.statements import chunks, table
 from orchestrator.store.tables import CallRow, Config, Run
+from orchestrator.worst_case import FENCES
 
 if TYPE_CHECKING:
     from orchestrator.config.loaded import LoadedStep
+    from orchestrator.config.prices import PriceEntry
 
 FEWEST = 10
 """Of fewer recorded escalations no mean is taken."""
 MOST = 2_000
 """The latest ones; more tell a mean no better."""
+BYTES_PER_TOKEN = 4.0
+"""Of English prose and JSON: the usual rule, for an estimate."""
+_SAID = {"judge": len(JUDGE_INSTRUCTIONS) + FENCES, "repair": len(REPAIR_INSTRUCTIONS) + FENCES}
+_APPROVED = {
+    "judge": '{"verdict":"approved","reasons":[]}', "repair": '{"verdict":"approved","reasons":[],"value":null}',
+}
 _call, _config, _run = table(CallRow), table(Config), table(Run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EscalationPrice:
+    """An escalation costs `times` the validator's own answer: the mean of `recorded` ones, or (0) an estimate."""
+
+    times: float
+    modes: tuple[str, ...]
+    recorded: int = 0
+
+    @property
+    def words(self) -> str:
+        own = f"{self.times:.3g} x the validator's own answer"
+        if self.recorded:
+            return f"an escalation costs {own}, by {self.recorded} recorded ones"
+        return (
+            f"an escalation is estimated at {own}, since in mode {' or '.join(self.modes)} it reads instructions and "
+            "the draft, and answers with a verdict"
+        )
 
 
 def reading_modes(step: LoadedStep) -> tuple[str, ...]:
@@ -44,7 +73,7 @@ def reading_modes(step: LoadedStep) -> tuple[str, ...]:
 
 
 def left_out(step: LoadedStep) -> str:
-    """In words, what an escalation costs beside the validator's own answer; empty where it is that answer."""
+    """In words, what a price of escalations leaves out that is the validator's own; empty where they are the same."""
     modes, validate = reading_modes(step), step.config.validate_
     if not modes or validate is None:
         return ""
@@ -53,6 +82,60 @@ def left_out(step: LoadedStep) -> str:
         f"an escalation is priced like the validator's own answer; in mode {' or '.join(modes)} it also reads the "
         f"draft and costs more{redone}: run some tasks and ask `simulate` what that comes to"
     )
+
+
+def escalation_price(
+    place: Place, known: Sequence[Known], escalated: Sequence[Known], recorded: Sequence[Money] | None
+) -> EscalationPrice | None:
+    """By `recorded` escalations, else estimated for those of `escalated`, over the mean cost of the validator's own
+    answers in `known`. None where an escalation is just such an answer, or where costs are unknown or don't compare
+    (`recorded` None: those of `known` are of escalations themselves)."""
+    modes = reading_modes(place.step)
+    own = _mean([one.validator_cost for one in known if one.validator_cost is not None])
+    if not modes or own is None or not own.nano or recorded is None:
+        return None
+    seen = _mean(recorded) if len(recorded) >= FEWEST else None
+    if seen is not None and seen.currency == own.currency:
+        return EscalationPrice(times=seen.nano / own.nano, modes=modes, recorded=len(recorded))
+    entry, tokens = _entry(place), [n for one in escalated if (n := one.features.get("tokens")) is not None]
+    if entry is None or entry.currency != own.currency or not tokens:
+        return None
+    answer = math.fsum(tokens) / len(tokens)
+    wrong = sum(not one.draft_ok for one in escalated) / len(escalated)
+    try:
+        more = max(_more(place.step, mode, entry, answer, wrong, own) for mode in modes)
+    except ValueError:
+        return None
+    return EscalationPrice(times=max(0.0, 1.0 + more / own.nano), modes=modes)
+
+
+def _more(step: LoadedStep, mode: str, entry: PriceEntry, answer: float, wrong: float, own: Money) -> float:
+    """What one escalation costs beside the validator's own answer, in billionths: it reads the instructions and a draft
+    of `answer` tokens, and writes a verdict for that; a `wrong` draft is written anew."""
+    reads = _SAID[mode] / BYTES_PER_TOKEN + answer
+    writes = len(_APPROVED[mode]) / BYTES_PER_TOKEN + (wrong * answer if mode == "repair" else 0.0) - answer
+    more = reads * entry.cost(Usage(input=1000)).nano / 1000.0 + writes * entry.cost(Usage(output=1000)).nano / 1000.0
+    redone = mode == "judge" and step.config.validate_ is not None and step.config.validate_.on_reject == "redo"
+    return more + wrong * own.nano if redone else more
+
+
+def _entry(place: Place) -> PriceEntry | None:
+    validate, book = place.step.config.validate_, place.loaded.book
+    if validate is None or book is None:
+        return None
+    model = place.loaded.config.models[validate.model]
+    return book.entry_of(asked=model.target, kind=model.kind, answered=None, price=model.price, at=place.now())
+
+
+def _mean(amounts: Iterable[Money]) -> Money | None:
+    """None of nothing, and of several currencies."""
+    given = list(amounts)
+    if len({one.currency for one in given}) != 1:
+        return None
+    return Money(nano=round(sum(one.nano for one in given) / len(given)), currency=given[0].currency)
+
+
+# -- what the ledger holds of them -------------------------------------------------------------------------------------
 
 
 async def recorded_escalations(place: Place) -> tuple[Money, ...]:
@@ -89,48 +172,3 @@ def _configurations(connection: Connection, place: Place) -> list[str]:
         one.config_id for one in stored_steps(rows, place.step.config.id)
         if one.fingerprint is not None and not differences(today, draft_fingerprint(one.fingerprint))
     ]
-
-
-def with_escalations_priced(
-    certificate: Certificate, step: LoadedStep, known: Sequence[Known], escalations: Sequence[Money]
-) -> Certificate:
-    """The certificate with its cost at the mean price of recorded `escalations` over that of the validator's own
-    answers in `known`; where there are too few, with the words for what its cost leaves out. Threshold and guarantee
-    stay as they are.
-
-    A gate's escalations have no draft to read; where none pays with cheap escalations, none does with dear ones.
-    """
-    ratio, words = certificate.cost_ratio, left_out(step)
-    rests = (
-        certificate.drafts_first and certificate.threshold is not None and certificate.accepted < certificate.n
-        and certificate.recommendation != "always_validate"
-    )
-    if not words or not rests or ratio is None:
-        return certificate
-    times = _times(known, escalations)
-    if times is None:
-        return replace(certificate, reasons=(*certificate.reasons, words))
-    drafts = _sum(one.draft_cost for one in known) / _sum(one.validator_cost for one in known)
-    priced = ratio + (times - 1.0) * max(0.0, ratio - drafts)
-    dear = priced >= 1.0 and certificate.recommendation == "cascade"
-    told = (
-        f"that has an escalation at the price of the validator's own answer: {len(escalations)} recorded ones cost "
-        f"{times:.3g} x that on average, and at their price it costs {priced:.3g} x always validating"
-    )
-    return replace(
-        certificate, cost_ratio=priced, recommendation="always_validate" if dear else certificate.recommendation,
-        reasons=(*certificate.reasons, f"{told}: it does not pay" if dear else told),
-    )
-
-
-def _times(known: Sequence[Known], escalations: Sequence[Money]) -> float | None:
-    """The mean of `escalations` over that of the validator's own answers; None where these can't be compared."""
-    own = [one.validator_cost for one in known if one.validator_cost is not None]
-    if len(escalations) < FEWEST or len({one.currency for one in (*own, *escalations)}) != 1:
-        return None
-    mean = _sum(own) / len(own)
-    return _sum(escalations) / len(escalations) / mean if mean else None
-
-
-def _sum(amounts: Iterable[Money | None]) -> float:
-    return math.fsum(one.nano for one in amounts if one is not None)

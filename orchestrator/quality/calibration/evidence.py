@@ -60,10 +60,10 @@ class Unlabelled:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """`known` are the drafts that came to the rule that compares the confidence, of `tasks` looked at. `notes` are
-    what a reader of the certificate should know of where they come from. `escalations` are what recorded ones of
-    the step cost, where the `validator_cost` of each of `known` is that of the validator's own answer. `elsewhere`
-    counts the tasks that did not come to that rule, by (action, rule) of what decided them; `came` those that did,
-    their truth known or not (None: all are known)."""
+    what a reader of the certificate should know of where they come from. `escalations` are what recorded ones of the
+    step cost, where the `validator_cost` of each of `known` is that of the validator's own answer (None: such a cost
+    stands for that where it is not known). `elsewhere` counts the tasks that did not come to that rule, by (action,
+    rule) of what decided them; `came` those that did, their truth known or not (None: all are known)."""
 
     source: str
     known: tuple[Known, ...]
@@ -71,7 +71,7 @@ class Evidence:
     reference: Reference
     traffic: tuple[Unlabelled, ...] = ()
     notes: tuple[str, ...] = ()
-    escalations: tuple[Money, ...] = ()
+    escalations: tuple[Money, ...] | None = ()
     elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
     came: int | None = None
 

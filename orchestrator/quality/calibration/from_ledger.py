@@ -23,10 +23,11 @@ from orchestrator.quality.calibration.evidence import (
     Unlabelled,
     place_of,
 )
+from orchestrator.quality.calibration.priced import alone
 from orchestrator.quality.history.numbers import Numbers
 from orchestrator.quality.history.recorded import RecordedDraft, hear_recorded
 from orchestrator.quality.history.stored_config import stored_steps
-from orchestrator.records import Json
+from orchestrator.records import Json, Money
 from orchestrator.store.statements import table
 from orchestrator.store.tables import Config
 
@@ -51,8 +52,9 @@ def from_ledger(*, mode: str | None = None) -> Source:
                 f"the ledger holds no draft of step {step_id!r}, made as today's are, that came to a rule that "
                 "compares the confidence", hint="run some tasks first, or give --labels FILE or --spend SUM",
             )
+        known, escalations = alone((*heard.seen, *heard.never), (*heard.verdicts, *(None for _ in heard.never)))
         return Evidence(
-            source=f"{drafts} recorded drafts", tasks=drafts, known=(*heard.seen, *heard.never),
+            source=f"{drafts} recorded drafts", tasks=drafts, known=known, escalations=escalations,
             traffic=tuple(heard.traffic), reference=heard.reference, notes=heard.notes(),
             elsewhere=heard.elsewhere, came=heard.reached,
         )
@@ -62,11 +64,13 @@ def from_ledger(*, mode: str | None = None) -> Source:
 
 @dataclass(slots=True)
 class Heard:
-    """What of each recorded draft is kept: its numbers and tags only where a confidence is fitted to them."""
+    """What of each recorded draft is kept: its numbers and tags only where a confidence is fitted to them. `verdicts`
+    are the costs of those on `seen` drafts, where one was given."""
 
     place: Place
     reached: int = 0
     seen: list[Known] = field(default_factory=list)
+    verdicts: list[Money | None] = field(default_factory=list)
     never: list[Known] = field(default_factory=list)
     traffic: list[Unlabelled] = field(default_factory=list)
     truths: Counter[str] = field(default_factory=Counter)
@@ -85,6 +89,7 @@ class Heard:
         elif one.draft_ok is not None:
             self.truths[one.truth or ""] += 1
             self.seen.append(_known(one, self.place))
+            self.verdicts.append(_verdict(one))
         elif self.place.asked.traffic and _takes_part(one, self.place):
             self.traffic.append(_unlabelled(one, self.place))
 
@@ -102,8 +107,9 @@ class Heard:
             notes.append(f"{self.unanswered} spot checks got no answer: their drafts count as wrong")
         if blind := len(self.never) - self.unanswered:
             notes.append(
-                f"{blind} drafts could never have been looked at, and count as wrong: a rule "
-                "{name: spot_check, sample: 0.02, then: spot_check} would have looked at some"
+                f"{blind} drafts could never have been looked at, and count as wrong: no rule "
+                "{name: spot_check, sample: 0.02, then: spot_check} looked at any like them, or what would have was "
+                "refused (a spent budget, an outage)"
             )
         return tuple(notes)
 
@@ -178,9 +184,14 @@ def _sources(place: Place) -> Mapping[str, str | None]:
 def _known(one: RecordedDraft, place: Place) -> Known:
     return Known(
         id=one.run_id, score=one.confidence, draft_ok=bool(one.draft_ok), validator_ok=one.validator_ok,
-        draft_cost=one.draft_cost, validator_cost=one.validator_cost or one.alone_cost, propensity=one.propensity,
-        features=_numbers(one, place), meta=_tags(one, place), at=one.ended_at,
+        draft_cost=one.draft_cost, validator_cost=one.alone_cost if _verdict(one) else one.validator_cost,
+        propensity=one.propensity, features=_numbers(one, place), meta=_tags(one, place), at=one.ended_at,
     )
+
+
+def _verdict(one: RecordedDraft) -> Money | None:
+    """What judging or repairing the draft cost, with a redo after it; None where the validator did the task alone."""
+    return one.validator_cost if one.action == "escalate" and one.validator_cost != one.alone_cost else None
 
 
 def _held_against(one: RecordedDraft, place: Place) -> Known:

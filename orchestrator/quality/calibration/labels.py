@@ -12,13 +12,15 @@ import orjson
 from sqlalchemy import select
 
 from orchestrator.canonical import canonical
+from orchestrator.cascade.collected import cost_of
+from orchestrator.cascade.given import as_task
 from orchestrator.config.loaded import LoadedStep
 from orchestrator.errors import InputError, TaskError
 from orchestrator.quality.calibration.drafting import Drafted, decided_elsewhere, draft_all, refused, validate_all
-from orchestrator.quality.calibration.escalation_price import recorded_escalations
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source
 from orchestrator.quality.calibration.from_ledger import unlabelled
 from orchestrator.quality.calibration.guarantees import require
+from orchestrator.quality.calibration.probes import priced_escalations
 from orchestrator.records import Json, Outcome, Task
 from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Content, Run
@@ -84,14 +86,25 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
         reached = [one for one in drafted if one.counts(place.asked.gate)]
         answers = await validate_all(place, reached) if validate else {}
         return Evidence(
-            source=_counted(len(tasks), len(given)), tasks=len(tasks), reference="label",
+            source=_counted(len(tasks), len(given)), tasks=len(tasks), reference="label", notes=_kept(drafted),
             known=tuple(known(one, draft_ok=bool(one.collected.draft_ok), answers=answers) for one in reached),
             traffic=await unlabelled(place, await asyncio.to_thread(_runs_of, place, tasks)),
-            escalations=await recorded_escalations(place) if validate else (),
+            escalations=await priced_escalations(place, drafted) if validate else (),
             elsewhere=decided_elsewhere(drafted, place),
         )
 
     return gather
+
+
+def _kept(drafted: Sequence[Drafted]) -> tuple[str, ...]:
+    """Drafts of an earlier try count as they are: whoever changed the model behind a name should know."""
+    kept = sum(one.collected.resumed for one in drafted)
+    if not kept:
+        return ()
+    return (
+        f"{kept} of the {len(drafted)} drafts kept from before (if another model made those under the drafter's name, "
+        "give the model another `revision:`: then all are drafted anew)",
+    )
 
 
 def _counted(kept: int, given: int) -> str:
@@ -126,8 +139,6 @@ def _require_labels(n: int, place: Place) -> None:
 
 def known(one: Drafted, *, draft_ok: bool, answers: Mapping[str, Outcome]) -> Known:
     """A validation that failed or cost an unknown sum is unknown, not wrong or free."""
-    from orchestrator.pipeline import cost_of
-
     validated = answers.get(str(one.collected.task.id))
     return Known(
         id=one.id, score=one.collected.score, draft_ok=draft_ok,
@@ -232,8 +243,6 @@ def _label(found: dict[str, Any], where: str) -> Label:
         if found.get("expected") is None:
             raise InputError(f"{where}: id {task_id!r} has no `expected`: calibration needs the right answer of each")
         return Label(where=where, id=str(task_id), expected=found["expected"])
-    from orchestrator.pipeline import as_task
-
     return _of_task(as_task({**found, "id": None if task_id is None else str(task_id)}), where)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 from sqlalchemy import select
 
+from orchestrator.cascade.collected import CALIBRATION
 from orchestrator.quality.calibration.drafting import unnamed
 from orchestrator.quality.calibration.evidence import Place, place_of
 from orchestrator.records import Task
@@ -23,22 +24,22 @@ _run, _config, _content = table(Run), table(Config), table(Content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class DrawnTasks:
     """`tasks` in the order they are taken in; `runs` are the recorded runs of these very tasks."""
 
     tasks: tuple[Task, ...]
     runs: frozenset[str] = frozenset()
 
 
-def sample(place: Place, path: Path | None) -> Sample:
+def sample(place: Place, path: Path | None) -> DrawnTasks:
     """Up to MOST_RECORDS tasks of the file, or of the pipeline's own runs, in the random order of the seed."""
     if path is not None:
-        return Sample(tasks=tuple(_first(place, _of_file(place, path))))
+        return DrawnTasks(tasks=tuple(_first(place, _of_file(place, path))))
     found: dict[str, tuple[Task, list[str]]] = {}
     for run_id, task in _of_store(place):
         found.setdefault(unnamed(task), (task, []))[1].append(run_id)
     chosen = _first(place, (task for task, _ in found.values()))
-    return Sample(tasks=tuple(chosen), runs=frozenset(run for task in chosen for run in found[unnamed(task)][1]))
+    return DrawnTasks(tasks=tuple(chosen), runs=frozenset(run for task in chosen for run in found[unnamed(task)][1]))
 
 
 def _first(place: Place, tasks: Iterable[Task]) -> list[Task]:
@@ -65,7 +66,7 @@ def _of_store(place: Place) -> Iterator[tuple[str, Task]]:
     r, c, f = _run.c, _content.c, _config.c
     query = (
         select(c.run_id, c.body).join(_run, r.run_id == c.run_id).join(_config, f.config_id == r.config_id)
-        .where(c.kind == "task", r.pipeline == place.loaded.config.pipeline, f.mode != "calibration")
+        .where(c.kind == "task", r.pipeline == place.loaded.config.pipeline, f.mode != CALIBRATION)
     )
     with place.store.read() as connection:
         for row in connection.execution_options(yield_per=1000).execute(query):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cascade.collected import spent_on
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.bounds import UNKNOWN, TaskBound, task_bounds
 from orchestrator.quality.calibration.drafting import (
@@ -34,7 +35,7 @@ from orchestrator.quality.calibration.sampling import sample
 from orchestrator.records import Money, Outcome, Task
 
 if TYPE_CHECKING:
-    from orchestrator.pipeline import Collected
+    from orchestrator.cascade.collected import Collected
 
 MOST_TRAFFIC = 2_000
 """Drafts without a validation, for the spread of their scores: more tell little more."""
@@ -128,8 +129,6 @@ async def _buy(
 ) -> _Bought:
     """Draft in the sample's order; those that come to the rule go on to the validator, each under its reservation.
     What was bought `before` is read back, and needs none."""
-    from orchestrator.pipeline import spent_on
-
     bought = _Bought()
     collected: dict[str, Collected] = {}
     others: list[Collected] = []

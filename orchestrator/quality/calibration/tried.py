@@ -21,10 +21,9 @@ ID_BYTES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """`attempt` is what `certify` takes: 0 the first. `overlap` records were tried on before. `note` says so."""
+    """`attempt` is what `certify` takes: 0 the first. `note` says what of the records was tried on before."""
 
     attempt: int
-    overlap: int = 0
     note: str = ""
 
 
@@ -35,20 +34,20 @@ def this_try(
     tried = (before or {}).get("tried_on")
     if not isinstance(tried, Mapping) or before is None:
         return Try(attempt=asked.attempt or 0)
-    overlap = len(unpacked(tried["records"]) & digests(known))
     if asked.attempt is not None:
-        return Try(attempt=asked.attempt, overlap=overlap)
+        return Try(attempt=asked.attempt)
+    overlap = len(unpacked(tried["records"]) & digests(known))
     if not overlap:
         return Try(attempt=0)
     if changed := differences(draft_fingerprint(before["fingerprint"]), draft_fingerprint(fingerprint)):
-        return Try(attempt=0, overlap=overlap, note=(
+        return Try(attempt=0, note=(
             f"{overlap} of these records were tried on before, with other drafts ({', '.join(changed)} changed since). "
             "If that change was made by looking at them, the guarantee does not hold: calibrate on new ones"
         ))
     if tried["digest"] == _digest(asked, known):
-        return Try(attempt=tried["attempt"], overlap=overlap)
+        return Try(attempt=tried["attempt"])
     attempt = max(1, tried["attempt"]) + 1
-    return Try(attempt=attempt, overlap=overlap, note=(
+    return Try(attempt=attempt, note=(
         f"try {attempt} on these records ({overlap} of {len(known)} were tried on before): it spends "
         f"{1 - asked.confidence:.4g} x 2^-{attempt} of error probability. New records, or --attempt 0 where the try "
         "before was none, spend all of it"

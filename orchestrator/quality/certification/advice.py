@@ -30,7 +30,7 @@ class Costs:
 
     @property
     def words(self) -> str:
-        return f"has an unknown cost ({self.why})" if self.threshold is None else _times(self.threshold)
+        return f"has an unknown cost ({self.why})" if self.threshold is None else cost_words(self.threshold)
 
 
 def advise(
@@ -101,7 +101,7 @@ def _by_the_guarantee(costs: Costs) -> str | None:
 
 def _why_dear(costs: Costs) -> str:
     if costs.drafts is not None and costs.drafts >= 1.0:
-        return f"drafting alone {_times(costs.drafts)}"
+        return f"drafting alone {cost_words(costs.drafts)}"
     return "a cascade pays for the draft on every task, and too few are accepted to earn that back"
 
 
@@ -155,7 +155,7 @@ def _total(costs: Sequence[Cost | None]) -> float:
     return math.fsum(float(cost) for cost in costs if cost is not None)
 
 
-def _times(ratio: float) -> str:
+def cost_words(ratio: float) -> str:
     return f"costs {ratio:.3g} x always validating"
 
 

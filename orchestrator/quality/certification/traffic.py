@@ -50,7 +50,7 @@ class Traffic:
             )
 
 
-class Step(NamedTuple):
+class ThresholdStep(NamedTuple):
     """Thresholds between two labelled scores: `level`, which they accept, and the next one below.
 
     They accept the same `accepted` records, and from `least` (at `level`) to `most` unlabelled tasks.
@@ -62,11 +62,11 @@ class Step(NamedTuple):
     most: int
 
 
-def steps_of(sample: Sample, traffic: Traffic) -> list[Step]:
+def steps_of(sample: Sample, traffic: Traffic) -> list[ThresholdStep]:
     """From the top down. The first stands above every labelled score: its `level` is infinite, it accepts no record."""
     descending = [-level for level in traffic.levels]
     steps, level, accepted, least = [], math.inf, 0, 0
     for following, end in zip(sample.levels, sample.accepted, strict=True):
-        steps.append(Step(level, accepted, least, bisect_left(descending, -following)))
+        steps.append(ThresholdStep(level, accepted, least, bisect_left(descending, -following)))
         level, accepted, least = following, end, bisect_right(descending, -following)
-    return [*steps, Step(level, accepted, least, len(descending))]
+    return [*steps, ThresholdStep(level, accepted, least, len(descending))]

@@ -39,7 +39,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class Reliability:
     """`error`: mean distance of predicted and observed over the bins (ECE, equal-mass bins). `by_chance`: what that
     shows on average where every prediction is true, for so few records are never right in exactly the predicted share.
     """
@@ -77,7 +77,7 @@ def log_losses(probabilities: Sequence[float], right: Grades) -> list[float]:
     return [-r * math.log(p) - (1.0 - r) * math.log1p(-p) for p, r in zip(held, right, strict=True)]
 
 
-def calibration(probabilities: Sequence[float], right: Grades, weights: Weights = None) -> Calibration:
+def calibration(probabilities: Sequence[float], right: Grades, weights: Weights = None) -> Reliability:
     """Up to ten bins of about equally many records (at least 20 each where there are as many), by rising prediction.
 
     Equal predictions stand in one bin. Raises ValueError where there is no record.
@@ -126,7 +126,7 @@ _Row = tuple[float, bool | float, float]
 """Prediction, grade, weight."""
 
 
-def _calibration(parts: Sequence[Sequence[_Row]], *, exact: bool) -> Calibration:
+def _calibration(parts: Sequence[Sequence[_Row]], *, exact: bool) -> Reliability:
     bins, distances, chances, shares = [], [], [], []
     for part in parts:
         weights = [w for _, _, w in part]
@@ -142,7 +142,7 @@ def _calibration(parts: Sequence[Sequence[_Row]], *, exact: bool) -> Calibration
         distances.append(abs(predicted - right))
         chances.append(math.sqrt(2.0 / math.pi * variance))
         shares.append(share)
-    return Calibration(bins=tuple(bins), error=mean(distances, shares), by_chance=mean(chances, shares))
+    return Reliability(bins=tuple(bins), error=mean(distances, shares), by_chance=mean(chances, shares))
 
 
 def _pairs(rows: list[tuple[float, float, float]]) -> tuple[float, float]:

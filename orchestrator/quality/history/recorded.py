@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import orjson
 from sqlalchemy import Connection, Select, and_, select
 
+from orchestrator.cascade.collected import CALIBRATION
 from orchestrator.config.fingerprint import differences, draft_fingerprint, step_fingerprint
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.quality.history.call_costs import NONE_ASKED, CallCosts, call_costs
@@ -23,7 +24,6 @@ from orchestrator.store.statements import table
 from orchestrator.store.tables import Config, OutcomeRow, SpotCheck, StepRow
 
 Truth = Literal["label", "proof", "spot_check", "validator"]
-CALIBRATION = "calibration"
 VALIDATED = frozenset({"approved", "repaired", "redone"})
 PAGE = 400
 """Runs whose calls are looked up at once."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.quality.what_if.groups import Kept
+from orchestrator.quality.what_if.groups import KeptRuns
 from orchestrator.quality.what_if.what_if import PolicyFigures, figures, unsupported
 
 MOST = 200
@@ -38,7 +38,7 @@ class Frontier:
         return tuple(self.points[round(i * step)] for i in range(rows))
 
 
-def frontier(kept: Kept, *, surest: int, doubtful: int, confidence: float = 0.95) -> Frontier:
+def frontier(kept: KeptRuns, *, surest: int, doubtful: int, confidence: float = 0.95) -> Frontier:
     """`surest` is the policy whose move is made where confidence passes any threshold, `doubtful` where it passes
     none."""
     levels = kept.confidences()

@@ -35,7 +35,7 @@ class Group:
 
 def grouped(cases: Iterable[Case], moves: Iterable[Move]) -> list[Group]:
     """Cases, and the move that a policy makes with each."""
-    kept = Kept()
+    kept = KeptRuns()
     for case, move in zip(cases, moves, strict=True):
         kept.add(case, (move,))
     return kept.groups(0)
@@ -79,7 +79,7 @@ class _Alike:
                 for place, some in enumerate(parted)]
 
 
-class Kept:
+class KeptRuns:
     """Runs as they are read, with the move that each of several policies makes: some fifty bytes a run."""
 
     def __init__(self) -> None:

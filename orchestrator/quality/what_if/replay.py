@@ -65,7 +65,6 @@ class Replay:
     policy: CompiledPolicy
     shape: DraftShape
     bar: Bar
-    gate_threshold: float | None
     fitted: FittedConfidence | None
     gate: FittedConfidence | None
     same_before: bool
@@ -216,7 +215,7 @@ class Replay:
             missed.add("the task's content")
         return GateReading(
             probability=self.gate.of(numbers, _meta(draft, contents)) if self.gate is not None else None,
-            threshold=self.gate_threshold, problem=self.step.gate_problem,
+            threshold=self.step.gate.value, problem=self.step.gate.problem,
             lapsed=self.loaded.config.certificate_lapsed,
         )
 

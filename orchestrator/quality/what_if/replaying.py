@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.cascade.confidence import FittedConfidence
@@ -12,7 +12,6 @@ from orchestrator.cascade.signals import compile_signals
 from orchestrator.config.expression_names import reads_confidence
 from orchestrator.config.feature_names import signal_names
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
-from orchestrator.config.pipeline import Compared
 from orchestrator.config.policy import AfterRule, PolicyConfig
 from orchestrator.quality.what_if.plainness import reads_beside
 from orchestrator.quality.what_if.rebuilt import DraftShape
@@ -42,10 +41,9 @@ def replaying(
             structured=schema is not None, text=schema is not None and schema.get("type") not in ("object", "array"),
             alone=len(loaded.steps) == 1,
         ),
-        bar=_bar(step) if threshold is None else Bar(threshold),
-        gate_threshold=_threshold(step.config.gate, step.gate_certificate, step.gate_problem),
-        fitted=FittedConfidence(step.confidence_artefact) if step.confidence_artefact else None,
-        gate=FittedConfidence(step.gate_artefact) if step.gate_artefact else None,
+        bar=Bar(step.confidence.value, step.confidence.problem) if threshold is None else Bar(threshold),
+        fitted=FittedConfidence(step.confidence.fitted) if step.confidence.fitted else None,
+        gate=FittedConfidence(step.gate.fitted) if step.gate.fitted else None,
         same_before=_said(policy.before) == _said(step.policy.before),
         same_redrafts=_redrafts_alike(policy, step.policy),
         reads_content=compiled.reads_gate or any(
@@ -63,20 +61,6 @@ def _asks_more(when: str | None) -> bool:
     """Does it read anything of a draft but `signals.X.ok`, its attempt and a plain comparison?"""
     paths = () if when is None else reads_beside(when)
     return not all(path == ("attempt",) or (len(path) == 3 and path[::2] == ("signals", "ok")) for path in paths)
-
-
-def _bar(step: LoadedStep) -> Bar:
-    problem = step.certificate_problem
-    return Bar(_threshold(step.config.confidence, step.certificate, problem), problem)
-
-
-def _threshold(
-    compared: Compared | None, certificate: Mapping[str, Any] | None, problem: str | None
-) -> float | None:
-    if compared is None or problem:
-        return None
-    found = compared.threshold if certificate is None else certificate["threshold"]
-    return None if found is None else float(found)
 
 
 def _redrafts_alike(policy: PolicyConfig, recorded: PolicyConfig) -> bool:

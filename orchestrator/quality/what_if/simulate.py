@@ -23,7 +23,7 @@ from orchestrator.errors import InputError
 from orchestrator.quality.history.recorded import PAGE, Readable, RecordedDraft, each_recorded
 from orchestrator.quality.what_if.cases import always_draft, case_of
 from orchestrator.quality.what_if.frontier import Frontier, frontier
-from orchestrator.quality.what_if.groups import Group, Kept, merged
+from orchestrator.quality.what_if.groups import Group, KeptRuns, merged
 from orchestrator.quality.what_if.nothing import nothing_to_replay
 from orchestrator.quality.what_if.rebuilt import Rebuilt
 from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, DOUBTFUL_BAR, SUREST_BAR, Move, Replay
@@ -57,15 +57,12 @@ class Simulation:
     notes: tuple[str, ...]
     confidence: float = 0.95
 
-    def named(self, name: str) -> PolicyFigures | None:
-        return next((one for one in self.policies if one.name == name), None)
-
 
 @dataclass(slots=True)
 class _Read:
     """The ledger, gone through once."""
 
-    kept: Kept = field(default_factory=Kept)
+    kept: KeptRuns = field(default_factory=KeptRuns)
     truths: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     currency: str = ""

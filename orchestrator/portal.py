@@ -1,0 +1,42 @@
+"""An event loop in a thread of its own, for the synchronous face.
+
+Not anyio's `start_blocking_portal`: where nobody closes that one, the interpreter does while it ends, when the thread
+is gone already, and waits for ever. A script that forgets its `with` ends like one that was killed: what is on record
+stays, and spot checks wait for the next process.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from threading import Thread
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+
+class LoopThread:
+    """`portal` calls into the loop, from any thread; `stop` ends it once what it runs has ended."""
+
+    def __init__(self) -> None:
+        ready: Future[BlockingPortal] = Future()
+
+        async def serve() -> None:
+            async with BlockingPortal() as portal:
+                ready.set_result(portal)
+                await portal.sleep_until_stopped()
+
+        def work() -> None:
+            try:
+                anyio.run(serve)
+            except BaseException as error:
+                if ready.done():
+                    raise
+                ready.set_exception(error)
+
+        self._thread = Thread(target=work, name="orchestrator", daemon=True)
+        self._thread.start()
+        self.portal = ready.result()
+
+    def stop(self) -> None:
+        self.portal.call(self.portal.stop)
+        self._thread.join()
