@@ -20,6 +20,7 @@ import numpy as np
 
 from orchestrator.finance.paired import mean_difference, rate_difference
 from orchestrator.finance.pairs import PairRow
+from orchestrator.finance.success import Cell
 
 UNIT = 1_000_000  # billionths: a validator's answer costs about this
 CONFIDENCE, LINE = 0.95, 0.94
@@ -76,11 +77,14 @@ def draw(rng: np.random.Generator, s: Setting) -> list[PairRow]:
         for theirs in (True, False):
             at = (right == mine) & (right_alone == theirs)
             if n := int(at.sum()):
+                here, there = (
+                    Cell(runs=n, success=success, cost=int(costs[at].sum()),
+                         bound=math.ceil(bound(s.sigma) * UNIT * most))
+                    for success, costs, most in ((mine, cascade, 1.1), (theirs, alone, 1.0))
+                )
                 rows.append(PairRow(
-                    group=(), judge="label", right=mine, served=True, alone_right=theirs, alone_served=True, pairs=n,
-                    c=int(cascade[at].sum()), b=int(alone[at].sum()), c2=0.0, c3=0.0, b2=0.0, b3=0.0,
-                    d2=float((d[at] ** 2).sum()), d3=float((d[at] ** 3).sum()),
-                    bound=math.ceil(bound(s.sigma) * UNIT * 1.1), alone_bound=math.ceil(bound(s.sigma) * UNIT),
+                    group=(), judge="label", cascade=here, alone=there, d2=float((d[at] ** 2).sum()),
+                    d3=float((d[at] ** 3).sum()),
                 ))
     return rows
 

@@ -162,12 +162,13 @@ def reported(store: Path) -> int:
     """The total that reports say, through their own way in."""
     from sqlalchemy import create_engine
 
-    from orchestrator.finance.lines import read_call_lines
+    from orchestrator.finance.charges import read_charges
     from orchestrator.finance.period import Period
 
     engine = create_engine(f"sqlite:///{store}")
     with engine.connect() as connection:
-        found = sum(line.cost or 0 for line in read_call_lines(connection, period=Period(), grain="period"))
+        charges = read_charges(connection, period=Period(), grain="period")
+        found = sum(one.cost.nano for one in charges if one.cost is not None)
     engine.dispose()
     return found
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from orchestrator.config.prices import PriceEntry
 from orchestrator.errors import InputError
-from orchestrator.finance.allocation import split
 from orchestrator.finance.charged import build_breakdown
 from orchestrator.finance.closing.close import close_month
 from orchestrator.finance.closing.reported import reported
@@ -25,14 +24,13 @@ from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.report import build_report
 from orchestrator.finance.verify.totals import gpu_hours
 from orchestrator.pipeline import Pipeline
-from orchestrator.store.allocations import NOBODY, allocated
+from orchestrator.records import Money
+from orchestrator.store.allocations import NOBODY, allocated, split
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import PriceRecord
 from tests.gpu import BILL, GPU, HOUR, START, Gpu
 from tests.pipelines import PRICES, dump, write_pipeline
 from tests.stores import Clock, claim, config
-
-pytest_plugins = ("tests.store_fixtures",)
 
 
 @given(st.integers(0, 10**15), st.lists(st.fractions(0, 10**9, max_denominator=10**4), min_size=1, max_size=40))
@@ -59,12 +57,12 @@ async def test_an_hours_bill_is_spread_by_work_once_the_hour_is_over(gpu: Gpu) -
     await gpu.call(START + 10, 300)
     await gpu.call(START + 20, 500, step="check")
     assert await gpu.close(START + HOUR + 299) == 0  # within the grace
-    assert [(line.allocated, line.pending) for line in gpu.lines()] == [(line.cost, 1) for line in gpu.lines()]
+    assert [(one.allocated, one.pending) for one in gpu.charges()] == [(one.cost, 1) for one in gpu.charges()]
     assert await gpu.close(START + HOUR + 301) == 1
-    shares = {line.step: line.allocated or 0 for line in gpu.lines()}
+    shares = {one.step: one.allocated.nano for one in gpu.charges() if one.allocated}
     assert sum(shares.values()) == BILL
     assert shares["extract"] == round(Fraction(BILL * 3, 8))
-    usage = {line.step: line.cost for line in gpu.lines()}
+    usage = {one.step: one.cost.nano for one in gpu.charges() if one.cost}
     assert usage == {"extract": 208_333, "check": 347_222}  # 0.3 s and 0.5 s of the GPU
     assert gpu.idle() == []
     assert await gpu.close(START + HOUR + 999) == 0  # once only
@@ -75,10 +73,10 @@ async def test_an_open_hour_stands_at_its_usage_cost_beside_the_closed_ones(gpu:
     await gpu.call(START + HOUR + 10, 500)
     await gpu.close(START + HOUR + 301)
     for grain in ("day", "period"):
-        (line,) = gpu.lines(grain=grain)
-        assert (line.allocated, line.pending, line.late) == (BILL + 347_222, 1, 0)
+        (one,) = gpu.charges(grain=grain)
+        assert (one.allocated, one.pending, one.late) == (Money(nano=BILL + 347_222), 1, 0)
     cut = parse_period(since="2026-11-01T00:00", until="2026-11-01T01:30")
-    assert [(line.allocated, line.pending) for line in gpu.lines(cut)] == [(BILL, 0), (347_222, 1)]
+    assert [(one.allocated, one.pending) for one in gpu.charges(cut)] == [(Money(nano=BILL + 347_222), 1)]
 
 
 async def test_an_hour_without_a_call_stands_on_the_line_idle(gpu: Gpu) -> None:
@@ -86,7 +84,7 @@ async def test_an_hour_without_a_call_stands_on_the_line_idle(gpu: Gpu) -> None:
     await gpu.call(START + 3 * HOUR, 300)
     assert await gpu.close(START + 4 * HOUR + 301) == 4
     assert gpu.idle() == [(START + HOUR, BILL), (START + 2 * HOUR, BILL)]
-    assert sum(line.allocated or 0 for line in gpu.lines(grain="day")) == 2 * BILL
+    assert gpu.shares() == [2 * BILL]
 
 
 async def test_calls_without_work_leave_the_bill_to_idle(gpu: Gpu) -> None:
@@ -101,9 +99,9 @@ async def test_a_call_settled_after_its_hour_closed_bears_nothing_and_is_shown_a
     await gpu.call(START + 30, 9_000)
     await gpu.call(START + 30, 9_000, step="check")
     assert await gpu.close(START + HOUR + 999) == 0
-    for grain in ("hour", "day", "period"):
-        found = {line.step: (line.calls, line.allocated, line.late) for line in gpu.lines(grain=grain)}
-        assert found == {"extract": (2, BILL, 1), "check": (1, 0, 1)}
+    for grain in ("day", "period"):
+        found = {one.step: (one.calls, one.allocated, one.late) for one in gpu.charges(grain=grain)}
+        assert found == {"extract": (2, Money(nano=BILL), 1), "check": (1, Money(nano=0), 1)}
 
 
 async def test_nothing_is_billed_once_the_gpu_is_given_back(gpu: Gpu) -> None:
@@ -137,14 +135,15 @@ async def test_an_hour_is_billed_by_the_price_of_its_own_calls(gpu: Gpu) -> None
     for hour, price in enumerate((right, typo, right)):
         await gpu.call(START + hour * HOUR + 10, 300, price=price)
     assert await gpu.close(START + 4 * HOUR + 301) == 4
-    assert [line.allocated for line in gpu.lines()] == [BILL, 25 * 10**9, BILL]
+    assert {one.price_version: one.allocated for one in gpu.charges()} == {
+        right.version_id: Money(nano=2 * BILL), typo.version_id: Money(nano=25 * 10**9)}
     assert gpu.idle() == [(START + 3 * HOUR, BILL)]
 
 
 async def test_a_price_is_valid_for_its_calls_hour_though_it_began_within_it(gpu: Gpu) -> None:
     await gpu.call(START + 2_000, 300, price=_price(valid_from="2026-11-01T00:30:00Z"))
     await gpu.close(START + HOUR + 301)
-    assert [line.allocated for line in gpu.lines()] == [BILL]
+    assert gpu.shares() == [BILL]
 
 
 async def test_a_gpu_given_back_in_the_book_is_not_billed_on_though_no_call_comes(gpu: Gpu) -> None:
@@ -215,8 +214,8 @@ async def test_a_run_that_goes_on_under_another_configuration_leaves_its_share_b
     await gpu.call(START + 10, 300)
     await gpu.close(START + HOUR + 301)
     await gpu.store.claim([claim("1", config_id="c2")])
-    found = {line.version: (line.calls, line.allocated, line.late) for line in gpu.lines(grain="day")}
-    assert found == {"1": (0, BILL, 0), "2": (1, 0, 0)}
+    found = {one.version: (one.calls, one.allocated, one.late) for one in gpu.charges()}
+    assert found == {"1": (0, Money(nano=BILL), 0), "2": (1, Money(nano=0), 0)}
     report = build_report(gpu.store, ReportQuery(), now=gpu.clock.now)
     breakdown = build_breakdown(gpu.store, report)
     rows = list(csv.DictReader(io.StringIO(render_focus(report, breakdown).decode())))
@@ -230,12 +229,10 @@ async def test_an_hours_bill_belongs_to_the_one_period_it_starts_in(gpu: Gpu) ->
     await gpu.close(START + HOUR + 301)
     first = parse_period(since="2026-10-31T00:00", until="2026-11-01T00:30")
     then = parse_period(since="2026-11-01T00:30", until="2026-11-02T00:00")
-    billed = [sum(line.allocated or 0 for line in gpu.lines(period)) for period in (first, then)]
-    assert billed == [BILL, 0]
+    assert [gpu.shares(period) for period in (first, then)] == [[BILL], [0]]
     for period in (first, then):
-        (line,) = gpu.lines(period)
-        assert (line.calls, line.pending) == (1, 0)
-        assert line.allocated is not None
+        (one,) = gpu.charges(period)
+        assert (one.calls, one.pending) == (1, 0)
 
 
 async def test_a_bill_is_exact_whatever_the_price(gpu: Gpu) -> None:
@@ -243,4 +240,4 @@ async def test_a_bill_is_exact_whatever_the_price(gpu: Gpu) -> None:
     for i in range(7):
         await gpu.call(START + i, 1 + i, step=f"s{i}", price=entry)
     await gpu.close(START + HOUR + 301)
-    assert sum(line.allocated or 0 for line in gpu.lines()) == int(Decimal("9.3") * 10**9)
+    assert sum(nano or 0 for nano in gpu.shares()) == int(Decimal("9.3") * 10**9)

@@ -22,7 +22,6 @@ from orchestrator.store.engine import Store
 from tests.stores import Clock, Opener, claim, config, ended, intent, settlement
 from tests.trail import TEXTS, at, command, serve, sql, url
 
-pytest_plugins = ("tests.store_fixtures",)
 OCTOBER, NOVEMBER = "2026-10", "2026-11"
 OCT_20, OCT_31, NOV_2 = at("2026-10-20T00:00"), at("2026-10-31T23:00"), at("2026-11-02T09:00")
 

@@ -17,8 +17,6 @@ from orchestrator.store.entries import PriceRecord
 from tests.gpu import BILL, HOUR, START, Gpu
 from tests.stores import Clock, config, intent, settlement
 
-pytest_plugins = ("tests.store_fixtures",)
-
 
 @pytest.fixture
 async def gpu(store: Store, clock: Clock) -> Gpu:
@@ -87,6 +85,18 @@ async def test_a_pipeline_asked_for_alone_bears_what_it_bears_beside_the_others(
     whole = {line.group["pipeline"]: line.spend[0].whole_bill for line in _report(gpu).lines}
     assert sum(one.total.nano for one in whole.values() if one) == 3 * BILL
     assert _spend(gpu, pipeline="p").whole_bill == whole["p"]
+
+
+async def test_configurations_that_go_by_the_same_names_bear_an_idle_hour_once(gpu: Gpu) -> None:
+    await gpu.store.record_config(config("c2"))
+    for second, config_id in enumerate(("c1", "c2") * 6):
+        await gpu.call(START + second, 300, config_id=config_id)
+        await gpu.end(START + second + 1, True)
+    await gpu.call(START + 2 * HOUR, 100)
+    await gpu.close(START + 3 * HOUR + 301)
+    spend = _spend(gpu)
+    assert spend.whole_bill is not None
+    assert spend.whole_bill.total.nano == 3 * BILL
 
 
 async def test_the_figure_stands_in_the_table_and_in_the_csv(gpu: Gpu) -> None:

@@ -16,7 +16,7 @@ from orchestrator.errors import InputError
 from orchestrator.finance.invoice.compare import reconcile
 from orchestrator.finance.invoice.mapped import parse_map
 from orchestrator.finance.invoice.read import read_invoice
-from orchestrator.finance.invoice.records import Reconciled, Row, Tolerance
+from orchestrator.finance.invoice.records import ComparedRow, Reconciled, Tolerance
 from orchestrator.finance.invoice.words import invoice_table
 from tests.ledger import Ledger
 
@@ -67,7 +67,7 @@ def openai_cost(*rows: tuple[str, str, str], project: str = "proj_a", quantity: 
     )
 
 
-def only(found: Reconciled) -> Row:
+def only(found: Reconciled) -> ComparedRow:
     assert len(found.rows) == 1
     return found.rows[0]
 

@@ -11,16 +11,17 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.charges import read_charges
 from orchestrator.finance.configured import fitted_steps, read_configs
-from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.period import Period, parse_period
+from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.report import _windows
 from orchestrator.finance.run_cells import restated, saved_in_cells, sums_of_cells
 from orchestrator.finance.run_days import count_days
-from orchestrator.finance.run_rows import Asked, Kinds, Sums, sums_of_rows
-from orchestrator.finance.scope import Group, Scope, within
+from orchestrator.finance.run_rows import Asked, Kinds, RunSums, sums_of_rows
+from orchestrator.finance.scope import Group, within
 from orchestrator.finance.verify.ledger import verify
-from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store import cells, line_rows, lines
 from orchestrator.store.cells import uncounted
 from orchestrator.store.engine import Store
@@ -28,8 +29,6 @@ from orchestrator.store.lines import AMOUNTS
 from orchestrator.store.statements import Transaction
 from tests.lived_ledgers import START, Life
 from tests.stores import Clock, Opener, claim, config, ended, intent, run_to_the_end, settlement, usd
-
-pytest_plugins = ("tests.store_fixtures",)
 
 PERIODS = (
     Period(),
@@ -58,17 +57,17 @@ async def test_a_report_by_cells_is_the_report_by_rows(opened: Opener, clock: Cl
             for period in PERIODS:
                 for currency in ("USD", "EUR"):
                     by = random.choice([(), ("team",), ("version", "tenant", "team")])
-                    scope = Scope(pipeline=None, by=by, period=period)
+                    query = ReportQuery(by=by, period=period)
                     asked = Asked(currency=currency, windows=_windows(configs), fitted=fitted_steps(configs),
                                   now=clock.now)
-                    found = sums_of_cells(connection, scope, asked)
-                    expected = sums_of_rows(connection, scope, asked)
+                    found = sums_of_cells(connection, query, asked)
+                    expected = sums_of_rows(connection, query, asked)
                     assert_same(found, expected)
                     as_of = START + 86_400 * random.random()
-                    then = restated(connection, scope, asked, found, as_of)
-                    assert_same(then, sums_of_rows(connection, scope, asked, as_of=as_of), powers=False)
-                    assert sum(day.runs for day in count_days(connection, scope).values()) == _runs(expected)
-                    saved = sum(n for (_, code), n in saved_in_cells(connection, scope).items() if code == currency)
+                    then = restated(connection, query, asked, found, as_of)
+                    assert_same(then, sums_of_rows(connection, query, asked, as_of=as_of), powers=False)
+                    assert sum(day.runs for day in count_days(connection, query)) == _runs(expected)
+                    saved = sum(n for (_, code), n in saved_in_cells(connection, query).items() if code == currency)
                     assert saved == sum(s.saved for s in expected.values())
 
 
@@ -80,7 +79,7 @@ def assert_same(found: Kinds, expected: Kinds, *, powers: bool = True) -> None:
     assert {kind: s.runs for kind, s in found.items()} == {kind: s.runs for kind, s in expected.items()}
     for kind, sums in found.items():
         other = expected[kind]
-        for name in Sums.__slots__:
+        for name in RunSums.__slots__:
             a, b = getattr(sums, name), getattr(other, name)
             if isinstance(b, float):
                 assert not powers or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9), (name, a, b)
@@ -91,7 +90,7 @@ def assert_same(found: Kinds, expected: Kinds, *, powers: bool = True) -> None:
 
 def _bounds(kinds: Kinds) -> dict[Group, int | None]:
     """The largest of each group, as reports use it: one stays behind in the cell that its run has left."""
-    groups: dict[Group, list[Sums]] = {}
+    groups: dict[Group, list[RunSums]] = {}
     for kind, sums in kinds.items():
         groups.setdefault(kind.group, []).append(sums)
     return {
@@ -112,25 +111,27 @@ async def test_lines_are_the_sums_of_their_calls(opened: Opener, clock: Clock, s
             rows = line_rows.of_rows(
                 connection, within(func.coalesce(lines.call.c.ended_at, lines.call.c.started_at), period)
             )
-            for grain in ("hour", "day", "period"):
-                found = read_call_lines(connection, period=period, grain=grain)
-                assert len({(line.at, *_names(line)) for line in found}) == len(found)
+            for grain in ("day", "period"):
+                found = read_charges(connection, period=period, grain=grain)
+                assert len({_names(one) for one in found}) == len(found)
                 for i, name in enumerate(AMOUNTS):
-                    if name in ("calls", "cost_nano", "priced", "bound_nano", "unpriced", "unbounded"):
-                        total = sum(getattr(line, name.removesuffix("_nano")) or 0 for line in found)
-                        assert total == sum(amounts[i] for amounts in rows.values()), name
-                for token_class in TOKEN_CLASSES:
-                    place = AMOUNTS.index(f"{token_class}_tokens")
-                    assert sum(line.tokens[token_class] for line in found) == sum(a[place] for a in rows.values())
+                    total = sum(amounts[i] for amounts in rows.values())
+                    if name in ("calls", "unpriced", "unbounded"):
+                        assert sum(getattr(one, name) for one in found) == total, name
+                    elif name in ("cost_nano", "bound_nano"):
+                        known = (getattr(one, name.removesuffix("_nano")) for one in found)
+                        assert sum(money.nano for money in known if money) == total, name
+                    elif name.endswith("_tokens"):
+                        assert sum(one.tokens.get(name.removesuffix("_tokens"), 0) for one in found) == total, name
 
 
-def _names(line: CallLine) -> tuple[object, ...]:
-    return tuple(str(value) for value in astuple(line)[1:19])
+def _names(one: Charge) -> tuple[object, ...]:
+    return tuple(str(value) for value in astuple(one)[:18])
 
 
-def _called(store: Store, **asked: Any) -> list[CallLine]:
+def _called(store: Store, **asked: Any) -> list[Charge]:
     with store.read() as connection:
-        return read_call_lines(connection, period=Period(), **asked)
+        return read_charges(connection, period=Period(), **asked)
 
 
 async def test_a_call_that_recovery_gave_up_and_its_owner_then_settled_counts_once(opened: Opener) -> None:
@@ -142,10 +143,10 @@ async def test_a_call_that_recovery_gave_up_and_its_owner_then_settled_counts_on
     clock.now += 3600
     other = await opened(clock=clock)
     await other.recover()
-    assert [(line.state, line.calls, line.bound, line.cost) for line in _called(other)] == [("unsettled", 1, 10, None)]
+    assert [(c.state, c.calls, c.bound, c.cost) for c in _called(other)] == [("unsettled", 1, usd(10), None)]
     clock.now += 3600
     await slow.settle(settlement("k1", ended_at=clock.now))
-    assert [(line.state, line.calls, line.bound, line.cost) for line in _called(other)] == [("settled", 1, 0, 4)]
+    assert [(c.state, c.calls, c.bound, c.cost) for c in _called(other)] == [("settled", 1, None, usd(4))]
 
 
 async def test_a_run_resumed_under_another_configuration_takes_its_calls_along(store: Store) -> None:
@@ -156,7 +157,7 @@ async def test_a_run_resumed_under_another_configuration_takes_its_calls_along(s
     await store.settle(settlement("k1"))
     (resumed,) = await store.claim([claim("r1", config_id="c2")])
     assert resumed.kind == "resumed"
-    assert [(line.version, line.calls, line.cost) for line in _called(store)] == [("2", 1, 4)]
+    assert [(one.version, one.calls, one.cost) for one in _called(store)] == [("2", 1, usd(4))]
 
 
 async def test_a_run_resumed_with_other_tags_takes_its_calls_along(store: Store, clock: Clock) -> None:
@@ -167,7 +168,7 @@ async def test_a_run_resumed_with_other_tags_takes_its_calls_along(store: Store,
     await store.settle(settlement("k1", provenance="provider"))
     for config_id, tags in (("c2", {"team": "a"}), ("c2", {"team": "b"})):
         await store.claim([claim("r1", config_id=config_id, tags=tags)])
-        assert [(dict(line.tags), line.calls, line.cost) for line in _called(store)] == [(tags, 1, 4)]
+        assert [(one.tags, one.calls, one.cost) for one in _called(store)] == [(tags, 1, usd(4))]
     await store.finish([ended("r1", config_id="c2", tags={"team": "b"})])
     assert list(verify(store, Period(), now=clock.now + 10).findings.kept) == []
 
@@ -193,8 +194,8 @@ async def test_costs_by_class_are_those_the_call_was_settled_with(store: Store) 
     for name, costs in (("k1", (1, 0, 0, 0, 0, 3, 0, 0)), ("k2", (2, 0, 0, 0, 0, 2, 0, 0)), ("k3", None)):
         await store.intend(intent(name, "r1", step=name if costs is None else "both"))
         await store.settle(settlement(name, costs=costs))
-    found = {line.step: line.costs for line in _called(store)}
-    assert found["both"] == {**dict.fromkeys(TOKEN_CLASSES, 0), "input": 3, "output": 5}
+    found = {one.step: one.costs for one in _called(store)}
+    assert found["both"] == {"input": usd(3), "output": usd(5)}
     assert found["k3"] is None
 
 
@@ -221,5 +222,5 @@ async def test_the_sums_of_a_ledger_can_be_made_again_from_its_rows(opened: Open
     with store._writing.begin() as connection:
         line_rows.rebuild(connection)
     rebuilt = _called(store)
-    assert [replace(line, costs=None) for line in rebuilt] == [replace(line, costs=None) for line in before]
+    assert [replace(one, costs=None) for one in rebuilt] == [replace(one, costs=None) for one in before]
     assert await store.count_runs() == len(life.ended)

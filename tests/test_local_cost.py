@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from hypothesis import strategies as st
 from orchestrator.cli import cli, run_command
 from orchestrator.config.prices import PriceEntry
 from orchestrator.errors import InputError
-from orchestrator.finance.allocation import IdleLine
 from orchestrator.finance.break_even import break_even
 from orchestrator.finance.break_even_told import break_evens
-from orchestrator.finance.lines import CallLine
+from orchestrator.finance.breakdown import Charge, Idle
 from orchestrator.models.bench import Load, solve
 from orchestrator.price_book import add_entry, load_book
-from orchestrator.records import TOKEN_CLASSES, Usage
+from orchestrator.records import Money, Usage
 
+DAY = date(2026, 11, 1)
 LOCAL = PriceEntry.model_validate(
     {"model": "local", "gpu_hour": {"price": "2", "tokens_per_s": "1000", "input_weight": "0.1"}})
 API = PriceEntry.model_validate({"model": "api", "per_million": {"input": "0.5", "output": "2"}})
@@ -73,14 +74,14 @@ def test_what_can_not_be_laid_side_by_side_is_refused(local: Any, api: Any, usag
         break_even(local, api, usage)
 
 
-def line(model: str, role: str, version: str, allocated: int | None = None, **tokens: int) -> CallLine:
+def charge(model: str, role: str, version: str, allocated: int | None = None, **tokens: int) -> Charge:
     """A thousand calls."""
-    return CallLine(
-        at=0.0, pipeline="p", version="1", owner="", cost_center="", mode="cascade", tenant="", tags={}, step="s",
-        role=role, provider="vllm", endpoint="", model=model, account=None, tier=None, state="settled",
-        provenance=None, currency="USD", price_version=version, calls=1000,
-        tokens={name: tokens.get(name, 0) for name in TOKEN_CLASSES}, costs=None, cost=0, bound=0, unpriced=0,
-        unsettled=0, in_flight=0, unbounded=0, allocated=allocated, priced=1000,
+    return Charge(
+        day=DAY, pipeline="p", version="1", owner="", cost_center="", mode="cascade", tenant="", tags={}, step="s",
+        role=role, provider="vllm", model=model, account=None, tier=None, state="settled", provenance=None,
+        currency="USD", price_version=version, calls=1000, tokens=tokens, costs=None, cost=Money(nano=0),
+        bound=None, unpriced=0, unsettled=0, in_flight=0, unbounded=0,
+        allocated=None if allocated is None else Money(nano=allocated),
     )
 
 
@@ -88,24 +89,24 @@ def gpu_price(price: str, day: str, **more: str) -> dict[str, Any]:
     return {"model": "local", "valid_from": day, "gpu_hour": {"price": price, "tokens_per_s": "1000", **more}}
 
 
-API_LINE = line("api", "redo", "api", input=100_000, output=20_000)
+ASKED = charge("api", "redo", "api", input=100_000, output=20_000)
 
 
 def test_hours_are_told_from_each_bill_at_its_own_price() -> None:
     """100 hours at 2 USD, 100 at 4, and 50 idle ones at 2."""
-    lines = [line("local", "draft", version, price * 100 * 10**9, input=100_000, output=20_000)
-             for version, price in (("two", 2), ("four", 4))]
-    idle = IdleLine(at=0.0, model="local", price_version="two", currency="USD", nano=100 * 10**9)
+    charges = [charge("local", "draft", version, price * 100 * 10**9, input=100_000, output=20_000)
+               for version, price in (("two", 2), ("four", 4))]
+    idle = Idle(day=DAY, model="local", price_version="two", cost=Money(nano=100 * 10**9))
     prices = {"two": gpu_price("2", "2026-11-01"), "four": gpu_price("4", "2026-11-15"), "api": API.model_dump()}
-    (found,) = break_evens([*lines, API_LINE], [idle], prices)
+    (found,) = break_evens([*charges, ASKED], [idle], prices)
     assert found.hours == 250
     assert found.calls_per_hour == 8
 
 
 def test_calls_that_are_no_work_are_left_out_of_the_report_and_do_not_end_it() -> None:
     free = gpu_price("2", "2026-11-01", input_weight="0", cache_read_weight="0")
-    lines = [line("local", "draft", "free", 10**9, input=100_000), API_LINE]
-    assert break_evens(lines, [], {"free": free, "api": API.model_dump()}) == []
+    charges = [charge("local", "draft", "free", 10**9, input=100_000), ASKED]
+    assert break_evens(charges, [], {"free": free, "api": API.model_dump()}) == []
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ MONEY = ("nano", "cost", "costs", "price", "amount", "bound", "spent", "saved", 
          "limit", "reserved", "overrun", "wasted", "waste", "charge", "rate_to")
 """Words of a name that make it an amount of money (`cost_nano`, `spent`, `allocated`)."""
 STATISTICS = frozenset({
-    "Cell.cost_squares", "Cell.cost_cubes", "RunRow.cost_squares", "RunRow.cost_cubes", "Sums.confidence_costs",
+    "Cell.cost_squares", "Cell.cost_cubes", "RunSums.confidence_costs",
     "Confidences.costs", "Moments.cost_error", "_End.limit", "_End.of_cost",
 })
 """Floats whose name has such a word: for the width of intervals alone; the figures themselves are exact."""

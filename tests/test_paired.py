@@ -20,7 +20,6 @@ from orchestrator.testing import ScriptedModel
 from tests.ledger import Ledger
 from tests.pipelines import write_pipeline
 
-pytest_plugins = ("tests.store_fixtures",)
 A, B = {"label": "a"}, {"label": "b"}
 
 

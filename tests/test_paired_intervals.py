@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 
 from orchestrator.finance.paired import mean_difference, rate_difference, savings_of, student_quantile
 from orchestrator.finance.pairs import PairRow
+from orchestrator.finance.success import Cell
 
 
-def pair(pairs: int, c: int, b: int, *, right: bool | None = True, alone: bool | None = True, **more: Any) -> PairRow:
+def side(n: int, cost: int, success: bool | None, bound: int | None = 2_000) -> Cell:
+    return Cell(runs=n, success=success, cost=n * cost, cost_squares=n * float(cost) ** 2,
+                cost_cubes=n * float(cost) ** 3, bound=bound)
+
+
+def pair(
+    n: int, c: int, b: int, *, right: bool | None = True, alone: bool | None = True, bound: int | None = 2_000
+) -> PairRow:
     d = float(b - c)
-    return PairRow(**{
-        "group": (), "judge": "label", "right": right, "served": True, "alone_right": alone, "alone_served": True,
-        "pairs": pairs, "c": pairs * c, "b": pairs * b, "c2": pairs * float(c) ** 2, "c3": pairs * float(c) ** 3,
-        "b2": pairs * float(b) ** 2, "b3": pairs * float(b) ** 3, "d2": pairs * d**2, "d3": pairs * d**3,
-        "bound": 2_000, "alone_bound": 2_000, **more,
-    })
+    return PairRow(group=(), judge="label", cascade=side(n, c, right, bound), alone=side(n, b, alone), d2=n * d**2,
+                   d3=n * d**3)
 
 
 @pytest.mark.parametrize(("p", "freedom", "expected"), [
@@ -43,11 +46,11 @@ def test_many_pairs_have_student_s_interval() -> None:
 ], ids=["few", "skewed"])
 def test_few_or_skewed_pairs_have_the_bounded_interval_or_none(rows: list[PairRow]) -> None:
     found = mean_difference(rows, 0.95)
-    mean = sum(row.b - row.c for row in rows) / sum(row.pairs for row in rows)
+    mean = sum(row.alone.cost - row.cascade.cost for row in rows) / sum(row.pairs for row in rows)
     assert found is not None
     assert found.method == "bounded"
     assert found.low < mean < found.high
-    unbounded = [pair(row.pairs, row.c // row.pairs, row.b // row.pairs, bound=None) for row in rows]
+    unbounded = [pair(n := row.pairs, row.cascade.cost // n, row.alone.cost // n, bound=None) for row in rows]
     assert mean_difference(unbounded, 0.95) is None
 
 

@@ -23,9 +23,8 @@ from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
 from tests.loopback import Loopback
 from tests.pipelines import PRICES, dump, write_pipeline
-from tests.stores import claim, intent, line, settlement, usd
+from tests.stores import budget_of, calls_of, claim, intent, line, settlement, usd
 
-pytest_plugins = ("tests.store_fixtures",)
 DRAFTER = PriceBook.model_validate(PRICES).prices[0]
 
 
@@ -135,9 +134,9 @@ async def test_a_batch_is_charged_once_however_often_its_result_is_delivered(sto
     await store.intend(intent(bound=usd(9_000_000), budgets=(line(10_000_000),)))
     for _ in range(3):
         await store.settle(settlement(usage=usage, tier="batch", cost=cost, costs=entry.costs(usage, "batch")))
-    [call] = await store.calls_of("r1")
+    [call] = calls_of(store, "r1")
     assert call.cost == cost
-    budget = await store.budget(line(1).scope)
+    budget = budget_of(store, line(1).scope)
     assert budget is not None
     assert (budget.spent, budget.reserved) == (cost, usd(0))
 

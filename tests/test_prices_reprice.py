@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.cli import run_command
 from orchestrator.config.prices import PriceBook, Rate
 from orchestrator.errors import InputError
-from orchestrator.finance.convert import DaySum, convert, utc_day
+from orchestrator.finance.convert import convert, utc_day
 from orchestrator.finance.period import Period, parse_period
 from orchestrator.finance.reprice import Repriced, render_repriced, reprice
 from orchestrator.records import TOKEN_CLASSES, Money, Usage
@@ -151,8 +151,8 @@ RATES = (
 )
 
 
-def of(day: str, nano: int, currency: str = "USD") -> DaySum:
-    return DaySum(day=date.fromisoformat(day), currency=currency, nano=nano)
+def of(day: str, nano: int, currency: str = "USD") -> tuple[date, Money]:
+    return date.fromisoformat(day), Money(nano=nano, currency=currency)
 
 
 def test_a_days_sum_is_converted_at_the_rate_of_that_day_with_one_rounding() -> None:

@@ -21,7 +21,6 @@ from orchestrator.finance.report import build_report
 from orchestrator.records import Money
 from tests.ledger import Ledger
 
-pytest_plugins = ("tests.store_fixtures",)
 DAY = 86400.0
 NOW = 100 * DAY
 GOLDEN = Path(__file__).parent / "golden"

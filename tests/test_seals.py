@@ -20,12 +20,12 @@ from orchestrator.store import seals
 from orchestrator.store.close_tables import Superseded
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import SpotCheckEntry, StepEntry
+from orchestrator.store.own_tables import Owner
 from orchestrator.store.statements import table
-from orchestrator.store.tables import CallRow, Feedback, OutcomeRow, Owner
+from orchestrator.store.tables import CallRow, Feedback, OutcomeRow
 from tests.stores import Clock, Opener, claim, config, ended, intent, run_to_the_end, settlement, usd
 from tests.trail import at
 
-pytest_plugins = ("tests.store_fixtures",)
 call, outcome, feedback, owner = table(CallRow), table(OutcomeRow), table(Feedback), table(Owner)
 
 

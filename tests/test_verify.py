@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.store.engine import Store
 from tests.trail import TEXTS, command, rows, serve, sql, url, verify
 
 CHEAP = "SELECT call_id, run_id, seal_no FROM call WHERE cost_nano > 0 ORDER BY seal_no LIMIT 1 OFFSET {}"
 
 
-async def found(folder: Path) -> list[Finding]:
+async def found(folder: Path) -> list[Discrepancy]:
     return (await verify(url(folder))).findings.kept
 
 
-def of(findings: list[Finding], kind: str) -> list[Finding]:
+def of(findings: list[Discrepancy], kind: str) -> list[Discrepancy]:
     return [one for one in findings if one.kind == kind]
 
 

@@ -15,7 +15,7 @@ from orchestrator.finance.closing.close import close_month
 from orchestrator.finance.period import Period
 from orchestrator.finance.verify.accounts import shared_accounts, task_accounts
 from orchestrator.finance.verify.cells import cost_cells, run_cells
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.totals import lines
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import BudgetLine, Covered
@@ -23,9 +23,7 @@ from tests.lived_ledgers import START, Life
 from tests.stores import Clock, Opener, claim, config, intent, settlement, usd
 from tests.trail import TEXTS, at, serve, sql, url, verify
 
-pytest_plugins = ("tests.store_fixtures",)
-
-Check = Callable[[Connection], Iterator[Finding]]
+Check = Callable[[Connection], Iterator[Discrepancy]]
 
 
 def words(store: Store, check: Check) -> list[str]:
@@ -38,7 +36,7 @@ def change(store: Store, statement: str) -> None:
         assert connection.exec_driver_sql(statement).rowcount > 0
 
 
-def sums(connection: Connection) -> Iterator[Finding]:
+def sums(connection: Connection) -> Iterator[Discrepancy]:
     for check in (lines, run_cells, cost_cells):
         yield from check(connection, Period())
 
@@ -174,7 +172,7 @@ async def budgeted(opened: Opener, clock: Clock) -> Store:
     return store
 
 
-def accounts(connection: Connection) -> Iterator[Finding]:
+def accounts(connection: Connection) -> Iterator[Discrepancy]:
     yield from shared_accounts(connection)
     yield from task_accounts(connection)
 

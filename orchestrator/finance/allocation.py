@@ -8,25 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, select
 
+from orchestrator.finance.breakdown import Idle
+from orchestrator.finance.convert import utc_day
 from orchestrator.finance.hours import hours_of
 from orchestrator.finance.period import Period
 from orchestrator.finance.scope import within
-from orchestrator.store.allocations import NOBODY, allocated, rented, split
+from orchestrator.records import Money
+from orchestrator.store.allocations import NOBODY, allocated, rented
 from orchestrator.store.keys import HOUR_S
-from orchestrator.store.lines import AMOUNTS, Key, Lines, Place, line, line_key
-
-__all__ = ["IdleLine", "Share", "idle_lines", "read_shares", "split"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdleLine:
-    """A closed hour without work: the whole bill, in billionths. `at` is its start (UTC epoch seconds)."""
-
-    at: float
-    model: str
-    price_version: str
-    currency: str
-    nano: int
+from orchestrator.store.lines import AMOUNTS, CallKey, LinePlace, Lines, line, line_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +28,22 @@ class Share:
     late: int = 0
     pending: int = 0
 
-    def __add__(self, other: Share) -> Share:
-        return Share(self.nano + other.nano, self.late + other.late, self.pending + other.pending)
-
-
-def idle_lines(connection: Connection, period: Period) -> list[IdleLine]:
-    """In order of time. An hour's bill belongs to the period that the hour starts in."""
+def read_idle(connection: Connection, period: Period) -> tuple[Idle, ...]:
+    """The bills of closed hours without work, by the day. An hour's bill belongs to the period that it starts in."""
+    c = allocated.c
+    of = ((c.hour - c.hour % 24).label("start"), c.model, c.price_version, c.currency)
     rows = connection.execute(
-        select(allocated).where(allocated.c.key_id == NOBODY, allocated.c.nano != 0,
-                                within(allocated.c.hour * HOUR_S, period))
-        .order_by(allocated.c.hour, allocated.c.model)
+        select(*of, func.sum(c.nano)).where(c.key_id == NOBODY, c.nano != 0, within(c.hour * HOUR_S, period))
+        .group_by("start", *of[1:])
     )
-    return [
-        IdleLine(at=float(row.hour * HOUR_S), model=row.model, price_version=row.price_version,
-                 currency=row.currency, nano=int(row.nano))
-        for row in rows
-    ]
+    return tuple(
+        Idle(day=utc_day(start * HOUR_S), model=model, price_version=version,
+             cost=Money(nano=int(nano), currency=currency))
+        for start, model, version, currency, nano in sorted(rows)
+    )
 
 
-def read_shares(connection: Connection, period: Period, cut: Lines) -> dict[Place, Share]:
+def read_shares(connection: Connection, period: Period, cut: Lines) -> dict[LinePlace, Share]:
     """Of every line of a rented GPU, by hour and key. `cut` holds the lines of hours that an edge of the period cuts,
     of the calls in the period: they bear of a closed hour's bill only where the hour starts in the period."""
     entries = rented(connection)
@@ -65,7 +52,7 @@ def read_shares(connection: Connection, period: Period, cut: Lines) -> dict[Plac
     models: dict[str, list[str]] = {}
     for version, entry in entries.items():
         models.setdefault(entry.model, []).append(version)
-    cut_hours, shares = hours_of(period).cut, dict[Place, Share]()
+    cut_hours, shares = hours_of(period).cut, dict[LinePlace, Share]()
     for model, versions in models.items():
         alike: dict[int, list[Any]] = {}
         for row in connection.execute(_of_model(model, versions, period)):
@@ -84,12 +71,12 @@ def read_shares(connection: Connection, period: Period, cut: Lines) -> dict[Plac
     return shares
 
 
-def _closed(rows: Sequence[Any]) -> Mapping[Place, Share]:
+def _closed(rows: Sequence[Any]) -> Mapping[LinePlace, Share]:
     """The lines of a closed hour. Calls that went to another line since, with their run's configuration, have left
     their share behind: they are not late."""
     more = [int(row.calls - row.in_time) for row in rows]
     moved = -sum(n for n in more if n < 0)
-    found: dict[Place, Share] = {}
+    found: dict[LinePlace, Share] = {}
     for row, n in zip(rows, more, strict=True):
         late = max(n, 0)
         left = min(late, moved)
@@ -98,8 +85,8 @@ def _closed(rows: Sequence[Any]) -> Mapping[Place, Share]:
     return found
 
 
-def _place(row: Any) -> Place:
-    return row.hour, Key(*(getattr(row, name) for name in Key._fields))
+def _place(row: Any) -> LinePlace:
+    return row.hour, CallKey(*(getattr(row, name) for name in CallKey._fields))
 
 
 def _closed_among(connection: Connection, hours: Collection[int]) -> set[tuple[int, str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from orchestrator.finance.money_sums import by_currency
 from orchestrator.finance.phrases import amount, counted
 from orchestrator.finance.records import Report
 from orchestrator.records import Money
@@ -86,9 +87,9 @@ def _of_gpus(charges: Sequence[Charge], idle: Sequence[Idle]) -> Iterator[Findin
     ]
     for model in sorted({name for name, _, _ in shared} | {one.model for one in idle}):
         without = [one.cost for one in idle if one.model == model]
-        bill = _per_currency(iter([*without, *(share for name, share, _ in shared if name == model)]))
-        used = _per_currency(cost for name, _, cost in shared if name == model and cost is not None)
-        spare = _per_currency(iter(without))
+        bill = by_currency([*without, *(share for name, share, _ in shared if name == model)])
+        used = by_currency(cost for name, _, cost in shared if name == model)
+        spare = by_currency(without)
         yield _finding("idle", model, len(without), f"the GPUs of {model} were billed {_said(bill)}; by their use, at "
                        f"full load, {_said(used) if used else 'nothing'}; {_said(spare) if spare else 'nothing'} fell "
                        "in hours without a call", bill)
@@ -123,14 +124,7 @@ def _by_model(
 ) -> Iterator[tuple[str, int, tuple[Money, ...]]]:
     for model in sorted({c.model for c in charges if count(c)}):
         alike = [c for c in charges if c.model == model and count(c)]
-        yield model, sum(map(count, alike)), _per_currency(m for c in alike if (m := money(c)) is not None)
-
-
-def _per_currency(amounts: Iterator[Money]) -> tuple[Money, ...]:
-    totals: dict[str, int] = {}
-    for one in amounts:
-        totals[one.currency] = totals.get(one.currency, 0) + one.nano
-    return tuple(Money(nano=nano, currency=code) for code, nano in sorted(totals.items()))
+        yield model, sum(map(count, alike)), by_currency(map(money, alike))
 
 
 def _of_budgets(overruns: Sequence[Overrun]) -> Iterator[Finding]:
@@ -154,7 +148,7 @@ def _of_report(report: Report) -> Iterator[Finding]:
     for month in report.restatements:
         yield _finding("restated", month.then.pipeline, month.late, month.words)
     for line in report.lines:
-        name = ", ".join(value or "(none)" for value in line.group.values())
+        name = line.name
         if line.restated is not None:
             yield _finding("restated", name, abs(line.restated.now - line.restated.then),
                            f"{name}: later feedback restated {line.restated.then:,} known successes at the period's "

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.config.prices import PriceEntry
 from orchestrator.errors import InputError
-from orchestrator.finance.lines import CallLine
+from orchestrator.finance.breakdown import Charge
 from orchestrator.records import TOKEN_CLASSES, Money, Usage
 from orchestrator.store.allocations import bill_of_hour, work
 
@@ -59,16 +59,16 @@ def break_even(local: PriceEntry, api: PriceEntry, usage: Usage) -> BreakEven:
     )
 
 
-def mean_usage(lines: Iterable[CallLine], model: str) -> Usage | None:
+def mean_usage(charges: Iterable[Charge], model: str) -> Usage | None:
     """What a call of `model` used in the mean, rounded to whole tokens; None where it made none."""
-    return mean_of(line for line in lines if line.model == model)
+    return mean_of(one for one in charges if one.model == model)
 
 
-def mean_of(lines: Iterable[CallLine]) -> Usage | None:
-    """The same of all the calls in some lines."""
-    own = [line for line in lines if line.state == "settled"]
-    calls = sum(line.calls for line in own)
+def mean_of(charges: Iterable[Charge]) -> Usage | None:
+    """The same of all the calls in some charges."""
+    own = [one for one in charges if one.state == "settled"]
+    calls = sum(one.calls for one in own)
     if not calls:
         return None
-    means: dict[str, Any] = {name: round(sum(line.tokens[name] for line in own) / calls) for name in TOKEN_CLASSES}
+    means: dict[str, Any] = {name: round(sum(one.tokens.get(name, 0) for one in own) / calls) for name in TOKEN_CLASSES}
     return Usage(**means)

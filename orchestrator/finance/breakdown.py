@@ -7,14 +7,18 @@ Days are UTC days whatever the report's time zone: prices, budgets and providers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.finance.attention import Finding
 from orchestrator.finance.configured import APART
+from orchestrator.finance.money_sums import total
+from orchestrator.finance.scope import COLUMNS, Group
 from orchestrator.records import TOKEN_CLASSES, Money
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,32 +173,30 @@ def _sum(group: Mapping[str, str], charges: Sequence[Charge]) -> Sum:
     return Sum(
         group=group, currency=code, calls=sum(c.calls for c in charges),
         tokens={n: k for n in TOKEN_CLASSES if (k := sum(c.tokens.get(n, 0) for c in charges))},
-        cost=total(own, lambda c: c.cost), apart=total(apart, lambda c: c.cost),
+        cost=total(c.cost for c in own), apart=total(c.cost for c in apart),
         by_class={n: Money(nano=sum(c[n].nano for c in held), currency=code or "")
                   for n in TOKEN_CLASSES if (held := [c for c in classed if n in c])},
-        unclassed=total([c for c in charges if c.costs is None], lambda c: c.cost),
-        allocated=total(charges, lambda c: c.allocated), bound=total(charges, lambda c: c.bound),
+        unclassed=total(c.cost for c in charges if c.costs is None),
+        allocated=total(c.allocated for c in charges), bound=total(c.bound for c in charges),
         provenance=dict(sorted(provenance.items())), unpriced=sum(c.unpriced for c in charges),
         unsettled=sum(c.unsettled for c in charges), in_flight=sum(c.in_flight for c in charges),
     )
 
 
-def charged_to(one: Charge, key: str) -> str:
-    """The group of a report that a charge belongs to, by one of its keys: a field of the charge, or a tag."""
-    return str(getattr(one, key)) if key in _FIELDS else str(one.tags.get(key, ""))
+def group_of_charge(one: Charge, by: Sequence[str]) -> Group:
+    """The group of a report that a charge belongs to: by its own fields, or tags."""
+    return tuple(str(getattr(one, key)) if key in COLUMNS else one.tags.get(key, "") for key in by)
 
 
-_FIELDS = ("pipeline", "version", "owner", "cost_center", "mode", "tenant")
+def counted_runs(runs: Iterable[RunCount], by: Callable[[RunCount], K]) -> dict[K, tuple[int, int]]:
+    """Runs and known successes, by what `by` gives."""
+    counts: dict[K, tuple[int, int]] = {}
+    for one in runs:
+        n, right = counts.get(by(one), (0, 0))
+        counts[by(one)] = n + one.runs, right + one.successes
+    return counts
 
 
 def incomplete(charges: Iterable[Charge]) -> bool:
     """Is the cost of some of these calls unknown, baseline and calibration aside."""
     return any(one.unpriced + one.unsettled for one in charges if one.role not in APART)
-
-
-def total(charges: Iterable[Charge], of: Callable[[Charge], Money | None]) -> Money | None:
-    """The sum of what is known; None where nothing is. All of one currency."""
-    known = [money for one in charges if (money := of(one)) is not None]
-    return Money(nano=sum(m.nano for m in known), currency=known[0].currency) if known else None
-
-

@@ -2,7 +2,7 @@
 
 For `report --currency`: sum what is alike per currency and UTC day, then
 
-    convert((DaySum(day=…, currency=…, nano=…) for …), to="EUR", rates=book.rates) -> Money
+    convert([(day, money), …], to="EUR", rates=book.rates) -> Money
 
 **The day's sum is converted, not the calls: one rounding, half even, a sum.** What is converted at once therefore adds
 up to the last billionth only with itself; the recorded currency stays the one of the books.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from orchestrator.config.price_types import half_even
@@ -21,28 +20,20 @@ from orchestrator.errors import InputError
 from orchestrator.records import Money
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaySum:
-    """Billionths of `currency` spent by calls that ended on the UTC day `day`."""
-
-    day: date
-    currency: str
-    nano: int
-
-
 def utc_day(at: float) -> date:
-    """Of UTC epoch seconds: `CallLine.at` for instance."""
+    """Of UTC epoch seconds."""
     return datetime.fromtimestamp(at, UTC).date()
 
 
-def convert(sums: Iterable[DaySum], to: str, rates: Sequence[Rate]) -> Money:
-    """The sum in `to`; in whatever pieces a day's sum comes, the result is the same.
+def convert(spent: Iterable[tuple[date, Money]], to: str, rates: Sequence[Rate]) -> Money:
+    """The sum, in `to`, of what calls that ended on these UTC days cost; in whatever pieces a day's sum comes, the
+    result is the same.
 
     Raises InputError where a day has no rate from its currency.
     """
     days: defaultdict[tuple[date, str], int] = defaultdict(int)
-    for one in sums:
-        days[one.day, one.currency] += one.nano
+    for day, money in spent:
+        days[day, money.currency] += money.nano
     nano = sum(in_currency(n, currency, to, day, rates) for (day, currency), n in sorted(days.items()))
     return Money(nano=nano, currency=to)
 

@@ -19,7 +19,7 @@ from orchestrator.finance.rates import estimated_right, long_run_rate, own_succe
 from orchestrator.finance.success import Cell, Tally, assume, tally
 from orchestrator.intervals import normal_quantile
 
-Method = Literal["square-and-add", "box"]
+UnitCostMethod = Literal["square-and-add", "box"]
 MANY = 100
 """Runs below which the shape of the costs is not known well enough to take their mean for normal."""
 
@@ -37,7 +37,7 @@ class CostPerSuccess:
     value: Decimal | None
     low: Decimal | None = None
     high: Decimal | None = None
-    method: Method | None = None
+    method: UnitCostMethod | None = None
     own_low: Decimal | None = None
     own_high: Decimal | None = None
     qualifier: Literal["", "at least", "at most"] = ""
@@ -115,9 +115,9 @@ def _note(counts: Tally, missing: Missing, high_ends: int = 0) -> str:
     return f"runs of unknown success, counted as none: {unknown}" if counts.not_estimated else ""
 
 
-def exact_units(nano: Fraction) -> Decimal:
+def exact_units(nano: Fraction | float) -> Decimal:
     """Billionths as currency units, to twelve places, half even: a unit cost may be far below a billionth's size."""
-    scaled = round(nano * 1000)
+    scaled = round(Fraction(nano) * 1000)
     return Decimal(scaled).scaleb(-12)
 
 
@@ -125,7 +125,7 @@ def exact_units(nano: Fraction) -> Decimal:
 class _Limits:
     low: Decimal | None = None
     high: Decimal | None = None
-    method: Method | None = None
+    method: UnitCostMethod | None = None
 
 
 _NONE = _Limits()
@@ -147,7 +147,7 @@ def _own(spent: int, unknown: int, cells: Sequence[Cell], counts: Tally, confide
         return _NONE
     low, high = (found.low, found.high) if found else (0.0, 0.0)
     fewest, most = counts.known_right + low, counts.known_right + high + counts.not_estimated
-    return _Limits(_units(spent / most), _units((spent + unknown) / fewest) if fewest else None)
+    return _Limits(exact_units(spent / most), exact_units((spent + unknown) / fewest) if fewest else None)
 
 
 def _long_run(spent: int, cells: Sequence[Cell], counts: Tally, confidence: float) -> _Limits:
@@ -158,7 +158,7 @@ def _long_run(spent: int, cells: Sequence[Cell], counts: Tally, confidence: floa
     if counts.runs >= MANY:
         low, high = (_end(spent / counts.runs, cells, success, confidence) for success in (True, False))
         if not any(heavy_tailed(cells, end.of_cost) for end in (low, high)) and high.limit < math.inf:
-            return _Limits(_units(low.limit), _units(high.limit), "square-and-add")
+            return _Limits(exact_units(low.limit), exact_units(high.limit), "square-and-add")
     return _box(spent / run_costs, cells, counts.runs, confidence)
 
 
@@ -168,11 +168,7 @@ def _box(edges: float, cells: Sequence[Cell], runs: int, confidence: float) -> _
     cost, success = mean_cost(cells, runs, each), long_run_rate(cells, each)
     if cost is None or success is None or success.low <= 0.0:
         return _NONE
-    return _Limits(_units(cost.low / success.high * edges), _units(cost.high / success.low * edges), "box")
-
-
-def _units(nano: float) -> Decimal:
-    return exact_units(Fraction(nano))
+    return _Limits(exact_units(cost.low / success.high * edges), exact_units(cost.high / success.low * edges), "box")
 
 
 @dataclass(frozen=True, slots=True)

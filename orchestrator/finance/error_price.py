@@ -11,7 +11,7 @@ The idea of one price for a mistake, which lets models be compared by one figure
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from orchestrator.finance.cost import NOTHING, CostPerSuccess, Missing, cost_per_success
@@ -21,43 +21,33 @@ from orchestrator.finance.success import Cell, assume, tally
 from orchestrator.records import Money
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """Runs alike, and whether they served an answer."""
-
-    cell: Cell
-    served: bool
-
-
 def error_priced(
-    price: Money, spent: int | None, answered: Sequence[Answered], *, missing: Missing = NOTHING,
-    confidence: float = 0.95,
+    price: Money, spent: int | None, cells: Sequence[Cell], *, missing: Missing = NOTHING, confidence: float = 0.95
 ) -> ErrorPriced:
     """`spent` billionths, and `price` of the same currency. Arguments else as of `cost_per_success`."""
-    cells = [one.cell for one in answered]
-    given = [one.cell.runs for one in answered if _counts(one)]
-    raised = None if spent is None else spent + price.nano * sum(given)
+    given = sum(cell.runs for cell in cells if _answered(cell))
+    raised = None if spent is None else spent + price.nano * given
     found = cost_per_success(
-        raised, [_raised(one, price.nano) for one in answered], missing=missing, confidence=confidence
+        raised, [_raised(cell, price.nano) for cell in cells], missing=missing, confidence=confidence
     )
     counts = tally(cells)
     return ErrorPriced(
-        price=price, known=sum(one.cell.runs for one in answered if one.served and one.cell.success is False),
+        price=price, known=sum(cell.runs for cell in cells if cell.served and cell.success is False),
         expected=float(counts.unchecked - estimated_right(tally(assume(cells, False)))),
         unknown=counts.not_estimated, per_success=_lowered(found, price.amount),
     )
 
 
-def _counts(one: Answered) -> bool:
-    return one.served or one.cell.success is True
+def _answered(cell: Cell) -> bool:
+    """Served, or put right by people."""
+    return cell.served or cell.success is True
 
 
-def _raised(one: Answered, price: int) -> Cell:
+def _raised(cell: Cell, price: int) -> Cell:
     """The cell with the price added to each run's cost."""
-    cell, p = one.cell, float(price)
-    if not _counts(one):
+    if not _answered(cell):
         return cell
-    known = cell.confidences
+    p, known = float(price), cell.confidences
     return replace(
         cell, cost=cell.cost + price * cell.runs,
         cost_squares=cell.cost_squares + 2 * p * cell.cost + p**2 * cell.runs,

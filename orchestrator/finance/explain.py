@@ -15,6 +15,7 @@ from orchestrator.finance.explain_history import history
 from orchestrator.finance.explain_seals import Seals, closed_in
 from orchestrator.finance.explain_text import text_of
 from orchestrator.finance.scope import Readable, call
+from orchestrator.store import again
 from orchestrator.store.evidence import evidence, feedback, outcome, run, spot_check, step
 
 
@@ -43,6 +44,8 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
             "config_id": found["config_id"],
             "created_at": iso(found["created_at"]),
             "source_run_id": found["source_run_id"],
+            "again_of": list(again.earlier(found["again_of"])),
+            "done_again": _done_again(connection, found),
             "tags": json.loads(found["tags_json"]),
             "outcome": _outcome(connection, ended[0], seals) if ended else None,
             "history": history(connection, ended[0], found["source_run_id"], seals) if ended else [],
@@ -68,6 +71,13 @@ def explain_text(store: Readable, run_id: str) -> str:
 def _rows(connection: Connection, run_id: str, table: Any, *order: Any) -> list[dict[str, Any]]:
     wanted = select(table).where(table.c.run_id == run_id).order_by(*order)
     return [dict(row) for row in connection.execute(wanted).mappings()]
+
+
+def _done_again(connection: Connection, found: dict[str, Any]) -> str | None:
+    """The run that did its task again, if one did."""
+    if not again.is_aside(found["task_key"]):
+        return None
+    return again.latest_of(connection, found["pipeline"], found["tenant"], found["task_key"]) or "unknown"
 
 
 def _outcome(connection: Connection, row: dict[str, Any], seals: Seals) -> dict[str, Any]:

@@ -13,6 +13,10 @@ def text_of(found: dict[str, Any]) -> str:
     lines.append(f"task {found['task_digest']}, configuration {found['config_id']}")
     if found["source_run_id"]:
         lines.append(f"served from the cache: the answer is of run {found['source_run_id']}")
+    if found["again_of"]:
+        lines.append(f"does again what gave no answer as run {', run '.join(found['again_of'])}: see the calls there")
+    if found["done_again"]:
+        lines.append(f"its task was done again, as run {found['done_again']}: this one can be no success any more")
     for one in found["steps"]:
         lines += _step(one)
     lines += ["", "calls" if found["calls"] else "no calls"]
@@ -63,7 +67,8 @@ def _answer(one: dict[str, Any]) -> Iterator[str]:
         what = "its value broke the output schema" if one["role"] == "redo" else "its verdict could not be read"
         yield f"{what}: asked once more"
     elif one["followed_by"] == "redone":
-        yield "its verdict was not served (rejected, unreadable or against the output schema: no row says which): redo"
+        yield ("its verdict was not served (rejected, unreadable or against the output schema: where content is kept, "
+               "the step's why says which): redo")
 
 
 def _bill(one: dict[str, Any]) -> Iterator[str]:

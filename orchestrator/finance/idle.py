@@ -7,18 +7,19 @@ bears sum to the bill.**
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from sqlalchemy import Connection
 
-from orchestrator.finance.allocation import idle_lines, split
-from orchestrator.finance.configured import APART, CALIBRATION
-from orchestrator.finance.lines import CallLine, read_call_lines
+from orchestrator.finance.allocation import read_idle
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.charges import read_charges
+from orchestrator.finance.configured import APART
 from orchestrator.finance.period import Period
 from orchestrator.finance.scope import Group
-from orchestrator.store.allocations import rented
+from orchestrator.store.allocations import rented, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,64 +31,41 @@ class Beyond:
     pending: int
 
 
-def counts(line: CallLine) -> bool:
-    """Is it a part of the numerator."""
-    return line.role not in APART and line.mode != CALIBRATION
-
-
 def beyond_usage(
-    connection: Connection, period: Period, pipeline: str | None, lines: Iterable[CallLine],
-    group_of: Callable[[CallLine], Group],
+    connection: Connection, period: Period, pipeline: str | None, charges: Sequence[Charge],
+    group_of: Callable[[Charge], Group],
 ) -> dict[tuple[Group, str], Beyond]:
-    """By group and currency, where a rented GPU was used. `lines` are of `pipeline`, or of all where it is None."""
+    """By group and currency, where a rented GPU was used. `charges` are of `pipeline`, or of all where it is None."""
     models = {version: entry.model for version, entry in rented(connection).items()}
     if not models:
         return {}
-    lines = list(lines)
     found: dict[tuple[Group, str], list[int]] = {}
-    for line in lines:
-        if line.allocated is not None and line.currency and counts(line):
-            sums = found.setdefault((group_of(line), line.currency), [0, 0])
-            sums[0] += line.allocated - (line.cost or 0)  # no cost: the calls went on under another configuration
-            sums[1] += line.pending
-    spread = _spread(connection, period, models, lines if pipeline is None else None)
-    for line in lines:
-        if counts(line) and (share := spread.get(_place(line))):
-            found.setdefault((group_of(line), line.currency or ""), [0, 0])[0] += share
+    for one in charges:
+        if one.allocated is not None and one.currency and one.role not in APART:
+            sums = found.setdefault((group_of(one), one.currency), [0, 0])
+            sums[0] += one.allocated.nano - (one.cost.nano if one.cost else 0)  # no cost: see `focus_split.of_use`
+            sums[1] += one.pending
+    for one, part in _spread(connection, period, models, charges if pipeline is None else None):
+        if part and one.role not in APART and pipeline in (None, one.pipeline):
+            found.setdefault((group_of(one), one.currency or ""), [0, 0])[0] += part
     return {place: Beyond(*sums) for place, sums in found.items()}
 
 
-_Place = tuple[object, ...]
-
-
-def _place(line: CallLine) -> _Place:
-    """What tells one line of a period from all others."""
-    return (
-        line.pipeline, line.version, line.owner, line.cost_center, line.mode, line.tenant,
-        tuple(sorted(line.tags.items())), line.step, line.role, line.provider, line.endpoint, line.model,
-        line.account, line.tier, line.state, line.provenance, line.currency, line.price_version,
-    )
-
-
 def _spread(
-    connection: Connection, period: Period, models: Mapping[str, str], lines: list[CallLine] | None
-) -> dict[_Place, int]:
-    """Hours without a call, over the lines of their GPU by what these bore of the others."""
+    connection: Connection, period: Period, models: Mapping[str, str], charges: Sequence[Charge] | None
+) -> Iterator[tuple[Charge, int]]:
+    """Hours without a call, over the charges of their GPU, in all pipelines, by what these bore of the others."""
     idle: dict[tuple[str, str], int] = {}
-    for hour in idle_lines(connection, period):
-        idle[hour.model, hour.currency] = idle.get((hour.model, hour.currency), 0) + hour.nano
-    if not idle:
-        return {}
-    if lines is None:
-        lines = read_call_lines(connection, period=period, grain="period")
-    shares: dict[_Place, int] = {}
+    for one in read_idle(connection, period):
+        idle[one.model, one.cost.currency] = idle.get((one.model, one.cost.currency), 0) + one.cost.nano
+    if idle and charges is None:
+        charges = read_charges(connection, period=period, grain="period")
     for (model, currency), bill in sorted(idle.items()):
         bearing = [
-            line for line in lines
-            if line.allocated and line.currency == currency and models.get(line.price_version or "") == model
+            (one, one.allocated.nano) for one in charges or ()
+            if one.allocated and one.allocated.nano and one.currency == currency
+            and models.get(one.price_version or "") == model
         ]
-        bearing.sort(key=lambda line: tuple(map(str, _place(line))))
         if bearing:
-            parts = split(bill, [Fraction(line.allocated or 0) for line in bearing])
-            shares.update({_place(line): part for line, part in zip(bearing, parts, strict=True)})
-    return shares
+            parts = split(bill, [Fraction(nano) for _, nano in bearing])
+            yield from zip((one for one, _ in bearing), parts, strict=True)

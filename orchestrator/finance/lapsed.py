@@ -36,8 +36,10 @@ class Lapsed:
 
 def read_lapses(connection: Connection, pipeline: str | None, period: Period) -> tuple[Lapsed, ...]:
     """Those of the period, and earlier ones that are in force still."""
-    found = (_lapsed(connection, lapse) for lapse in listed(connection, pipeline) if not _after(lapse.at, period))
-    return tuple(lapse for lapse in found if lapse.in_force or not _before(lapse.at.timestamp(), period))
+    since, until = period.since_at, period.until_at
+    by_then = (lapse for lapse in listed(connection, pipeline) if until is None or lapse.at < until)
+    found = [(lapse.at, _lapsed(connection, lapse)) for lapse in by_then]
+    return tuple(one for at, one in found if one.in_force or since is None or at >= since)
 
 
 def _lapsed(connection: Connection, lapse: StoredLapse) -> Lapsed:
@@ -48,11 +50,3 @@ def _lapsed(connection: Connection, lapse: StoredLapse) -> Lapsed:
         pipeline=lapse.pipeline, step=lapse.step, at=datetime.fromtimestamp(lapse.at, UTC), reason=lapse.reason,
         in_force=lapse.certificate in (body or ""),
     )
-
-
-def _after(at: float, period: Period) -> bool:
-    return period.until_at is not None and at >= period.until_at
-
-
-def _before(at: float, period: Period) -> bool:
-    return period.since_at is not None and at < period.since_at

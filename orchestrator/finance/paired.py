@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
 from orchestrator.finance.cost import cost_per_success, exact_units
-from orchestrator.finance.error_price import Answered, error_priced
+from orchestrator.finance.error_price import error_priced
 from orchestrator.finance.pairs import PairRow
 from orchestrator.finance.records import Judged, Savings, Side
 from orchestrator.finance.success import Cell
@@ -45,13 +44,13 @@ def savings_of(
     n = sum(row.pairs for row in rows)
     if n == 0:
         return None
-    cascade, alone = sum(row.c for row in rows), sum(row.b for row in rows)
+    cascade, alone = sum(row.cascade.cost for row in rows), sum(row.alone.cost for row in rows)
     found = mean_difference(rows, confidence)
     judged = _judged([row for row in rows if row.judge is not None], currency, confidence, error_price)
     return Savings(
         currency=currency, pairs=n, left_out=left_out, cascade=Money(nano=cascade, currency=currency),
         baseline=Money(nano=alone, currency=currency), per_run=exact_units(Fraction(alone - cascade, n)),
-        low=None if found is None else _units(found.low), high=None if found is None else _units(found.high),
+        low=None if found is None else exact_units(found.low), high=None if found is None else exact_units(found.high),
         method=None if found is None else found.method, judged=judged, note="" if judged else UNJUDGED,
     )
 
@@ -64,13 +63,13 @@ def mean_difference(rows: Sequence[PairRow], confidence: float) -> Difference | 
     side. None where that is not known.
     """
     n = sum(row.pairs for row in rows)
-    mean = sum(row.b - row.c for row in rows) / n
+    mean = sum(row.alone.cost - row.cascade.cost for row in rows) / n
     second = max(0.0, sum(row.d2 for row in rows) / n - mean**2)
     third = sum(row.d3 for row in rows) / n - 3.0 * mean * second - mean**3
     if n >= ENOUGH and (second <= 1e-12 * mean**2 or n > 25.0 * third**2 / second**3):
         width = student_quantile(0.5 + confidence / 2.0, n - 1) * math.sqrt(second / (n - 1))
         return Difference(mean - width, mean + width, "student")
-    bounds, alone = [row.bound for row in rows], [row.alone_bound for row in rows]
+    bounds, alone = [row.cascade.bound for row in rows], [row.alone.bound for row in rows]
     if None in bounds or None in alone:
         return None
     most = float(max(bound for bound in bounds if bound is not None))
@@ -93,16 +92,16 @@ def _judged(
     n = sum(row.pairs for row in rows)
     if n == 0:
         return None
-    unknown = sum(row.pairs for row in rows if row.alone_right is None)
+    unknown = sum(row.pairs for row in rows if row.alone.success is None)
     low = rate_difference(rows, confidence, alone=True).low
     high = rate_difference(rows, confidence, alone=False).high
-    ahead = sum(row.pairs * (bool(row.right) - bool(row.alone_right)) for row in rows)
+    ahead = sum(row.pairs * (bool(row.cascade.success) - bool(row.alone.success)) for row in rows)
     price = error_price if error_price is not None and error_price.currency == currency else None
     return Judged(
         pairs=n, by={judge: sum(row.pairs for row in rows if row.judge == judge)
                      for judge in ("label", "proof", "feedback") if any(row.judge == judge for row in rows)},
-        cascade=_side([_cascade(row) for row in rows], currency, confidence, price),
-        baseline=_side([_alone(row) for row in rows], currency, confidence, price),
+        cascade=_side([row.cascade for row in rows], currency, confidence, price),
+        baseline=_side([row.alone for row in rows], currency, confidence, price),
         difference=None if unknown else ahead / n, low=low, high=high,
     )
 
@@ -114,8 +113,8 @@ def rate_difference(rows: Sequence[PairRow], confidence: float, *, alone: bool) 
     one multinomial and so negatively correlated.
     """
     n = sum(row.pairs for row in rows)
-    better = sum(r.pairs for r in rows if r.right and not _taken(r, alone))
-    worse = sum(r.pairs for r in rows if not r.right and _taken(r, alone))
+    better = sum(r.pairs for r in rows if r.cascade.success and not _taken(r, alone))
+    worse = sum(r.pairs for r in rows if not r.cascade.success and _taken(r, alone))
     p, q = better / n, worse / n
     of_p, of_q = clopper_pearson(better, n, confidence), clopper_pearson(worse, n, confidence)
     together = -math.sqrt(p * q / ((1.0 - p) * (1.0 - q))) if p < 1.0 and q < 1.0 else 0.0
@@ -129,31 +128,15 @@ def rate_difference(rows: Sequence[PairRow], confidence: float, *, alone: bool) 
 
 
 def _taken(row: PairRow, unknown: bool) -> bool:
-    return unknown if row.alone_right is None else row.alone_right
+    return unknown if row.alone.success is None else row.alone.success
 
 
-def _cascade(row: PairRow) -> Answered:
-    cell = Cell(runs=row.pairs, success=row.right, cost=row.c, cost_squares=row.c2, cost_cubes=row.c3, bound=row.bound)
-    return Answered(cell, row.served)
-
-
-def _alone(row: PairRow) -> Answered:
-    cell = Cell(runs=row.pairs, success=row.alone_right, cost=row.b, cost_squares=row.b2, cost_cubes=row.b3,
-                bound=row.alone_bound)
-    return Answered(cell, row.alone_served)
-
-
-def _side(answered: Sequence[Answered], currency: str, confidence: float, price: Money | None) -> Side:
-    cells = [one.cell for one in answered]
+def _side(cells: Sequence[Cell], currency: str, confidence: float, price: Money | None) -> Side:
     spent = sum(cell.cost for cell in cells)
     return Side(
         successes=sum(cell.runs for cell in cells if cell.success),
         unknown=sum(cell.runs for cell in cells if cell.success is None),
-        served=sum(one.cell.runs for one in answered if one.served), cost=Money(nano=spent, currency=currency),
+        served=sum(cell.runs for cell in cells if cell.served), cost=Money(nano=spent, currency=currency),
         per_success=cost_per_success(spent, cells, confidence=confidence),
-        with_errors=None if price is None else error_priced(price, spent, answered, confidence=confidence),
+        with_errors=None if price is None else error_priced(price, spent, cells, confidence=confidence),
     )
-
-
-def _units(nano: float) -> Decimal:
-    return exact_units(Fraction(nano))

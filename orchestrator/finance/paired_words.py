@@ -13,8 +13,9 @@ METHODS = {
 }
 
 
-def paired_remarks(line: Line, name: str, level: str) -> Iterator[str]:
+def paired_remarks(line: Line, level: str) -> Iterator[str]:
     """One sentence a finding. Of a line without a measured baseline, nothing: nothing is saved against a guess."""
+    name = line.name
     for spend in line.spend:
         if spend.with_errors is not None:
             yield f"{name}: {_with_errors(spend.with_errors)}"

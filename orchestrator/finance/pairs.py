@@ -25,8 +25,10 @@ from sqlalchemy import (
     select,
 )
 
-from orchestrator.finance.scope import Group, Scope, call, ended, group_of, with_config
+from orchestrator.finance.records import ReportQuery
+from orchestrator.finance.scope import Group, call, ended, group_of, with_config
 from orchestrator.finance.scope import keys_of as group_keys
+from orchestrator.finance.success import Cell
 from orchestrator.records import SERVED, TOKEN_CLASSES
 from orchestrator.store.baseline_tables import BaselineRow
 from orchestrator.store.evidence import Evidence, evidence, outcome, run
@@ -39,35 +41,28 @@ baseline = table(BaselineRow)
 class PairRow:
     """Pairs alike in group, judge, and how both sides did. `judge` None: nobody but the validator could say.
 
-    Costs are of one currency, in billionths: of the cascade (`c`), of the baseline (`b`), and powers of these and of
-    b - c (`d`). Bounds are the largest reserved cost of a run on each side, None where a run has none.
+    Both sides' costs are of one currency; `d2` and `d3` are sums of powers of what the baseline cost more, in
+    billionths.
     """
 
     group: Group
     judge: str | None
-    right: bool | None
-    served: bool
-    alone_right: bool | None
-    alone_served: bool
-    pairs: int
-    c: int
-    b: int
-    c2: float
-    c3: float
-    b2: float
-    b3: float
+    cascade: Cell
+    alone: Cell
     d2: float
     d3: float
-    bound: int | None
-    alone_bound: int | None
+
+    @property
+    def pairs(self) -> int:
+        return self.cascade.runs
 
 
-def read_pairs(connection: Connection, scope: Scope, currency: str) -> list[PairRow]:
-    """The pairs of the scope's runs whose every cost is known and of this currency."""
-    known = evidence(None, _measured(scope))
-    costs = _costs(scope, currency)
+def read_pairs(connection: Connection, query: ReportQuery, currency: str) -> list[PairRow]:
+    """The pairs of the query's runs whose every cost is known and of this currency."""
+    known = evidence(None, _measured(query))
+    costs = _costs(query, currency)
     judge = _judge(known)
-    keys = group_keys(connection, scope.by)
+    keys = group_keys(connection, query.by)
     c, b = cast(costs.c.c, Float), cast(costs.c.b, Float)
     each = (
         select(
@@ -96,31 +91,31 @@ def read_pairs(connection: Connection, scope: Scope, currency: str) -> list[Pair
     return [_row(row, len(keys)) for row in connection.execute(summed)]
 
 
-def count_pairs(connection: Connection, scope: Scope) -> dict[Group, int]:
-    """All pairs of the scope's runs, those of unknown cost included."""
-    keys = group_keys(connection, scope.by)
+def count_pairs(connection: Connection, query: ReportQuery) -> dict[Group, int]:
+    """All pairs of the query's runs, those of unknown cost included."""
+    keys = group_keys(connection, query.by)
     each = (
         select(*keys)
         .select_from(
             with_config(outcome.join(run, run.c.run_id == outcome.c.run_id))
             .join(baseline, baseline.c.run_id == outcome.c.run_id)
         )
-        .where(outcome.c.run_id.in_(select(baseline.c.run_id)), *_comparable(scope))  # few of many runs
+        .where(outcome.c.run_id.in_(select(baseline.c.run_id)), *_comparable(query))  # few of many runs
         .subquery("each")
     )
     by = [each.c[key.name] for key in keys]
     return {group_of(row[:-1]): int(row[-1]) for row in connection.execute(select(*by, func.count()).group_by(*by))}
 
 
-def _comparable(scope: Scope) -> list[ColumnElement[bool]]:
+def _comparable(query: ReportQuery) -> list[ColumnElement[bool]]:
     """Not from the cache: without a drafter there would be a cache, too."""
-    return [ended(outcome.c.ended_at, scope), outcome.c.from_cache.is_(False), outcome.c.saved_nano.is_(None)]
+    return [ended(outcome.c.ended_at, query), outcome.c.from_cache.is_(False), outcome.c.saved_nano.is_(None)]
 
 
-def _measured(scope: Scope) -> Select[tuple[str]]:
+def _measured(query: ReportQuery) -> Select[tuple[str]]:
     return (
         select(outcome.c.run_id).join(run, run.c.run_id == outcome.c.run_id)
-        .where(outcome.c.run_id.in_(select(baseline.c.run_id)), *_comparable(scope))  # few of many runs
+        .where(outcome.c.run_id.in_(select(baseline.c.run_id)), *_comparable(query))  # few of many runs
     )
 
 
@@ -147,7 +142,7 @@ def _alone_right(known: Evidence) -> ColumnElement[Any]:
     )
 
 
-def _costs(scope: Scope, currency: str) -> Subquery:
+def _costs(query: ReportQuery, currency: str) -> Subquery:
     """What each measured run and its baseline cost; `odd` calls are of unknown cost or another currency."""
     tokens = sum((func.coalesce(call.c[f"{name}_tokens"], 0) for name in TOKEN_CLASSES), literal(0))
     ours = call.c.currency == currency
@@ -172,19 +167,24 @@ def _costs(scope: Scope, currency: str) -> Subquery:
             total(unbounded, 1).label("unbounded"), total(or_(unknown, elsewhere), 1).label("odd"),
             total(ours, 1).label("own"),
         )
-        .where(call.c.run_id.in_(_measured(scope)))
+        .where(call.c.run_id.in_(_measured(query)))
         .group_by(call.c.run_id)
         .subquery("costs")
     )
 
 
 def _row(row: Any, keys: int) -> PairRow:
-    judge, right, served, alone_right, alone_served, pairs, c, b, *more = row[keys:]
-    powers = dict(zip(("c2", "c3", "b2", "b3", "d2", "d3"), map(float, more[:6]), strict=True))
-    bound, bounded, alone_bound, alone_bounded = more[6:]
+    judge, right, served, alone_right, alone_served, pairs, c, b, *powers = row[keys:-4]
+    c2, c3, b2, b3, d2, d3 = map(float, powers)
+    bound, bounded, alone_bound, alone_bounded = row[-4:]
+
+    def side(right: Any, served: Any, cost: Any, squares: float, cubes: float, bound: Any, bounded: int) -> Cell:
+        return Cell(
+            runs=int(pairs), success=None if right is None else bool(right), served=bool(served), cost=int(cost),
+            cost_squares=squares, cost_cubes=cubes, bound=int(bound) if bounded == pairs else None,
+        )
+
     return PairRow(
-        group=group_of(row[:keys]), judge=judge, right=None if right is None else bool(right), served=bool(served),
-        alone_right=None if alone_right is None else bool(alone_right), alone_served=bool(alone_served),
-        pairs=int(pairs), c=int(c), b=int(b), **powers, bound=int(bound) if bounded == pairs else None,
-        alone_bound=int(alone_bound) if alone_bounded == pairs else None,
+        group=group_of(row[:keys]), judge=judge, cascade=side(right, served, c, c2, c3, bound, bounded),
+        alone=side(alone_right, alone_served, b, b2, b3, alone_bound, alone_bounded), d2=d2, d3=d3,
     )

@@ -29,9 +29,7 @@ def encode(value: Any) -> Any:
         return {"amount": plain_decimal(value.amount), "currency": value.currency}
     if isinstance(value, Decimal):
         return plain_decimal(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, date):
+    if isinstance(value, date):  # or a time
         return value.isoformat()
     if isinstance(value, Mapping):
         return {key: encode(one) for key, one in value.items()}

@@ -226,6 +226,11 @@ class Line:
     apart_unknown_calls: int = 0
 
     @property
+    def name(self) -> str:
+        """Of its group."""
+        return ", ".join(value or "(none)" for value in self.group.values())
+
+    @property
     def escalation_rate(self) -> float | None:
         return self.escalated / self.runs if self.runs else None
 

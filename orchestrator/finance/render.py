@@ -5,17 +5,17 @@ The formats of files are in `export`: all of them are written from the same two 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.finance.attention import OF_GPUS, PERIOD
-from orchestrator.finance.breakdown import Breakdown, Sum, charged_to
+from orchestrator.finance.breakdown import Breakdown, Sum, group_of_charge
 from orchestrator.finance.breakdown import incomplete as incomplete_charges
 from orchestrator.finance.export.flat import render_csv
 from orchestrator.finance.export.frozen import from_json, report_json, to_json
 from orchestrator.finance.phrases import amount, at_least, interval, share, unit_cost
 from orchestrator.finance.records import Line, Report, Spend
+from orchestrator.finance.text_table import new_table, plain_console
 from orchestrator.finance.words import (
     SOURCE_WORDS,
     definition,
@@ -25,6 +25,10 @@ from orchestrator.finance.words import (
     successes,
     warnings,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["Format", "from_json", "render", "render_csv", "render_table", "report_json", "to_json"]
 
@@ -45,10 +49,7 @@ def render(report: Report, format: Format, *, breakdown: Breakdown | None = None
 
 
 def render_table(report: Report, breakdown: Breakdown | None = None, *, width: int = 100) -> str:
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(file=text, width=width, force_terminal=False, highlight=False, markup=False, emoji=False)
+    console, text = plain_console(width)
     console.print(f"Cost per successful outcome, {report.query.period}")
     attention = breakdown.attention if breakdown is not None else ()
     urgent = [f"{one.words}." for one in attention if one.urgent] if breakdown is not None else warnings(report)
@@ -71,7 +72,7 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
         console.print(_by_model(breakdown.by_model))
     level = f"{report.query.confidence:.0%}"
     for line in report.lines:
-        for remark in remarks(line, _name(line), level):
+        for remark in remarks(line, level):
             console.print(f"- {remark}")
     for one in attention:
         if one.kind in OF_GPUS:
@@ -80,33 +81,22 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
     return text.getvalue()
 
 
-def _print_restated(console: Any, report: Report) -> None:
+def _print_restated(console: Console, report: Report) -> None:
     for month in report.restatements:
         console.print(f"- {month.words}.")
 
 
-def _name(line: Line) -> str:
-    return ", ".join(value or "(none)" for value in line.group.values())
+def _table(title: str, report: Report, *columns: str) -> Table:
+    return new_table(title, ", ".join(report.query.by), *columns, words=("source",))
 
 
-def _table(title: str, report: Report, *columns: str) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(", ".join(report.query.by), overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "source" else "right", overflow="fold")
-    return table
-
-
-def _by_source(report: Report) -> Any:
+def _by_source(report: Report) -> Table:
     table = _table("Success by source", report, "source", "runs", "share", "successes", "rate")
     for line in report.lines:
         for i, one in enumerate(line.sources):
             known = one.name != "unknown"
             table.add_row(
-                _name(line) if i == 0 else "", SOURCE_WORDS[one.name], f"{one.runs:,}", share(one.share),
+                line.name if i == 0 else "", SOURCE_WORDS[one.name], f"{one.runs:,}", share(one.share),
                 f"{one.successes:,}" if known else "unknown", share(one.successes / one.runs) if known else "-",
             )
         whole = share(1.0 if line.runs else None)
@@ -114,7 +104,7 @@ def _by_source(report: Report) -> Any:
     return table
 
 
-def _unit_costs(report: Report) -> Any:
+def _unit_costs(report: Report) -> Table:
     level = f"{report.query.confidence:.0%} long run"
     priced = any(spend.with_errors for _, spend in _spends(report))
     table = _table(
@@ -124,7 +114,7 @@ def _unit_costs(report: Report) -> Any:
     for line, spend in _spends(report):
         unit, more = spend.per_success, incomplete_in(line, spend)
         table.add_row(
-            _name(line), f"{line.runs:,}",
+            line.name, f"{line.runs:,}",
             f"{at_least(more, amount(spend.total.amount if spend.total else None))} {spend.currency}",
             unit_cost(unit), interval(unit), f"{unit.qualifier} {amount(unit.per_thousand)}".strip(),
             *([unit_cost(spend.with_errors.per_success) if spend.with_errors else "-"] if priced else []),
@@ -133,14 +123,14 @@ def _unit_costs(report: Report) -> Any:
     return table
 
 
-def _by_role(report: Report, breakdown: Breakdown | None) -> Any:
+def _by_role(report: Report, breakdown: Breakdown | None) -> Table:
     unknown = _unknown_roles(report, breakdown)
     roles = sorted({role for _, spend in _spends(report) for role in spend.by_role} | {role for _, role in unknown})
     table = _table("Cost by role", report, "currency", *roles, "wasted on failures", "saved by cache", "cache hits")
     for line, spend in _spends(report):
-        cells = [_of_role(spend, role, (_name(line), role) in unknown) for role in roles]
+        cells = [_of_role(spend, role, (line.name, role) in unknown) for role in roles]
         table.add_row(
-            _name(line), spend.currency, *cells, at_least(incomplete_in(line, spend), amount(spend.waste.amount)),
+            line.name, spend.currency, *cells, at_least(incomplete_in(line, spend), amount(spend.waste.amount)),
             amount(spend.saved.amount),
             f"{line.cache_hits:,}",
         )
@@ -156,20 +146,14 @@ def _of_role(spend: Spend, role: str, unknown: bool) -> str:
 def _unknown_roles(report: Report, breakdown: Breakdown | None) -> set[tuple[str, str]]:
     """Lines and roles of which the cost of some calls is unknown."""
     return {
-        (", ".join(charged_to(one, key) or "(none)" for key in report.query.by), one.role)
+        (", ".join(value or "(none)" for value in group_of_charge(one, report.query.by)), one.role)
         for one in (breakdown.charges if breakdown is not None else ()) if incomplete_charges((one,))
     }
 
 
-def _by_model(sums: tuple[Sum, ...]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title="By model that answered", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-                  pad_edge=False)
-    table.add_column("model", overflow="fold")
-    for column in ("calls", "tokens in", "tokens out", "cost", "apart", "unpriced"):
-        table.add_column(column, justify="right", overflow="fold")
+def _by_model(sums: tuple[Sum, ...]) -> Table:
+    table = new_table("By model that answered", "model", "calls", "tokens in", "tokens out", "cost", "apart",
+                      "unpriced")
     for one in sums:
         out = sum(n for name, n in one.tokens.items() if name.startswith(("output", "reasoning")))
         cost = f"{at_least(one.at_least, amount(one.cost.amount if one.cost else None))} {one.currency or ''}".strip()

@@ -6,49 +6,35 @@ ledger -> cells of like runs, sums of calls -> lines -> table, JSON or CSV (rend
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from orchestrator.errors import InputError
+from orchestrator.finance.breakdown import Charge, group_of_charge
+from orchestrator.finance.charges import read_charges
 from orchestrator.finance.configured import APART, Configured, fitted_steps, read_configs
 from orchestrator.finance.idle import Beyond, beyond_usage
 from orchestrator.finance.lapsed import read_lapses
-from orchestrator.finance.lines import CallLine, read_call_lines
+from orchestrator.finance.money_sums import by_currency
 from orchestrator.finance.paired import savings_of
 from orchestrator.finance.pairs import PairRow, count_pairs, read_pairs
 from orchestrator.finance.rates import long_run_rate, own_successes
-from orchestrator.finance.read import (
-    CallSum,
-    RunRow,
-    Saved,
-    feedback_since,
-    group_of_line,
-    read_runs,
-    read_savings,
-    sum_calls,
-)
-from orchestrator.finance.records import (
-    Definition,
-    Estimate,
-    Line,
-    Report,
-    ReportQuery,
-    Restated,
-    Savings,
-    Source,
-)
-from orchestrator.finance.scope import COLUMNS, Group, Readable, Scope
-from orchestrator.finance.spending import cells_of, missing_of, spend_of
+from orchestrator.finance.records import Definition, Estimate, Line, Report, ReportQuery, Restated, Savings, Source
+from orchestrator.finance.run_cells import RunRow, read_runs, saved_in_cells
+from orchestrator.finance.run_rows import Asked
+from orchestrator.finance.scope import COLUMNS, Group, Readable
+from orchestrator.finance.spending import missing_of, spend_of
 from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
-from orchestrator.store.evidence import SOURCES
+from orchestrator.store.evidence import SOURCES, feedback
 
 OF_CALLS = ("step", "role", "model", "provider", "endpoint", "account")
 """What a call has and a run has not: cost is split by it, success is not."""
-Row = TypeVar("Row", CallSum, Saved, RunRow, PairRow)
+One = TypeVar("One")
+Grouped = TypeVar("Grouped", RunRow, PairRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +42,9 @@ class _Rows:
     """What the ledger says, by group of the report. `runs` and `pairs` are by currency, their counts the same in each;
     `then` are the runs as they were known at the period's end, None where nothing was learned since."""
 
-    calls: Mapping[Group, Sequence[CallSum]]
-    split: Mapping[Group, Sequence[CallLine]]
+    calls: Mapping[Group, Sequence[Charge]]
     beyond: Mapping[tuple[Group, str], Beyond]
-    savings: Mapping[Group, Sequence[Saved]]
+    saved: Mapping[tuple[Group, str], int]
     runs: Mapping[str, Mapping[Group, Sequence[RunRow]]]
     then: Mapping[Group, Sequence[RunRow]] | None
     pairs: Mapping[str, Mapping[Group, Sequence[PairRow]]]
@@ -83,46 +68,51 @@ def build_report(store: Readable, query: ReportQuery | None = None, *, now: floa
     lines = tuple(_line(query, group, rows) for group in rows.groups)
     _check_currency(query.error_price, lines)
     return Report(
-        query=query, created_at=now, definitions=_definitions(configs), lines=lines, totals=_totals(lines),
+        query=query, created_at=now, definitions=_definitions(configs), lines=lines,
+        totals=by_currency(spend.total for line in lines for spend in line.spend),
         unpriced_calls=sum(line.unpriced_calls for line in lines),
         unsettled_calls=sum(line.unsettled_calls for line in lines), lapses=lapses,
     )
 
 
 def _read(connection: Connection, query: ReportQuery, configs: Sequence[Configured], now: float) -> _Rows:
-    scope = Scope(pipeline=query.pipeline, by=query.by, period=query.period)
-    split = read_call_lines(connection, period=query.period, pipeline=query.pipeline, grain="period")
-    calls, savings = sum_calls(split, query.by), read_savings(connection, scope)
-    asked: dict[str, Any] = {"windows": _windows(configs), "fitted": fitted_steps(configs), "now": now}
-    codes = sorted({c.currency for c in calls if c.currency} | {s.currency for s in savings}) or ["USD"]
-    runs = {code: read_runs(connection, scope, currency=code, **asked) for code in codes}
+    calls = read_charges(connection, period=query.period, pipeline=query.pipeline, grain="period")
+    saved = saved_in_cells(connection, query)
+    codes = sorted({c.currency for c in calls if c.currency} | {code for _, code in saved}) or ["USD"]
+    windows, fitted = _windows(configs), fitted_steps(configs)
+    asked = {code: Asked(currency=code, windows=windows, fitted=fitted, now=now) for code in codes}
+    runs = {code: read_runs(connection, query, asked[code]) for code in codes}
     then = None
-    if (until := query.period.until_at) is not None and until <= now and feedback_since(connection, until):
-        then = read_runs(connection, scope, currency=codes[0], as_of=until, **asked)
-    counts = count_pairs(connection, scope)
+    if (until := query.period.until_at) is not None and until <= now and _feedback_since(connection, until):
+        then = read_runs(connection, query, asked[codes[0]], as_of=until)
+    counts = count_pairs(connection, query)
+
+    def group_of(one: Charge) -> Group:
+        return group_of_charge(one, query.by)
+
     return _Rows(
-        calls=_grouped(calls), split=_by_group(split, query.by),
-        beyond=beyond_usage(
-            connection, query.period, query.pipeline, split, lambda line: group_of_line(query.by, line)
-        ),
-        savings=_grouped(savings),
+        calls=_by_group(calls, group_of),
+        beyond=beyond_usage(connection, query.period, query.pipeline, calls, group_of),
+        saved=saved,
         runs={code: _grouped(rows) for code, rows in runs.items()}, then=None if then is None else _grouped(then),
-        pairs={code: _grouped(read_pairs(connection, scope, code)) for code in codes} if counts else {},
+        pairs={code: _grouped(read_pairs(connection, query, code)) for code in codes} if counts else {},
         pair_counts=counts,
     )
 
 
-def _grouped(rows: Iterable[Row]) -> dict[Group, list[Row]]:
-    groups: dict[Group, list[Row]] = {}
+def _feedback_since(connection: Connection, at: float) -> bool:
+    """May anything known at that time have been restated?"""
+    return connection.execute(select(feedback.c.run_id).where(feedback.c.at >= at).limit(1)).first() is not None
+
+
+def _grouped(rows: Iterable[Grouped]) -> dict[Group, list[Grouped]]:
+    return _by_group(rows, lambda row: row.group)
+
+
+def _by_group(rows: Iterable[One], group_of: Callable[[One], Group]) -> dict[Group, list[One]]:
+    groups: dict[Group, list[One]] = {}
     for row in rows:
-        groups.setdefault(row.group, []).append(row)
-    return groups
-
-
-def _by_group(lines: Iterable[CallLine], by: Sequence[str]) -> dict[Group, list[CallLine]]:
-    groups: dict[Group, list[CallLine]] = {}
-    for line in lines:
-        groups.setdefault(group_of_line(by, line), []).append(line)
+        groups.setdefault(group_of(row), []).append(row)
     return groups
 
 
@@ -169,13 +159,13 @@ def _definitions(configs: Iterable[Configured]) -> tuple[Definition, ...]:
 
 
 def _line(query: ReportQuery, group: Group, read: _Rows) -> Line:
-    calls, savings = read.calls.get(group, ()), read.savings.get(group, ())
+    calls = read.calls.get(group, ())
     by_currency = {code: rows.get(group, ()) for code, rows in read.runs.items()}
     rows = next(iter(by_currency.values()))  # counts are the same in every currency
-    cells = cells_of(rows)
+    cells = [row.cell for row in rows]
     counts = tally(cells)
-    used = {c.currency for c in calls} | {s.currency for s in savings}
-    codes = [code for code in by_currency if code in used] or list(by_currency)[:1]
+    used = {c.currency for c in calls}
+    codes = [code for code in by_currency if code in used or (group, code) in read.saved] or list(by_currency)[:1]
     return Line(
         group=dict(zip(query.by, group, strict=True)), runs=counts.runs, successes=counts.known_right,
         failures=counts.known_wrong, sources=_sources(rows, counts.runs), statuses=_statuses(rows),
@@ -191,9 +181,8 @@ def _line(query: ReportQuery, group: Group, read: _Rows) -> Line:
         in_flight_calls=sum(c.in_flight for c in calls),
         spend=tuple(
             spend_of(
-                query, code, [c for c in calls if c.currency == code],
-                [one for one in read.split.get(group, ()) if one.currency == code and one.cost is not None],
-                savings, by_currency[code], missing_of(calls, code), read.beyond.get((group, code)),
+                query, code, [c for c in calls if c.currency == code], by_currency[code], missing_of(calls, code),
+                read.saved.get((group, code), 0), read.beyond.get((group, code)),
             )
             for code in codes
         ),
@@ -217,8 +206,8 @@ def _savings(query: ReportQuery, group: Group, read: _Rows) -> tuple[Savings, ..
 def _sources(rows: Sequence[RunRow], runs: int) -> tuple[Source, ...]:
     counts = {name: [0, 0] for name in SOURCES}
     for row in rows:
-        counts[row.source][0] += row.runs
-        counts[row.source][1] += row.runs if row.success else 0
+        counts[row.source][0] += row.cell.runs
+        counts[row.source][1] += row.cell.runs if row.cell.success else 0
     return tuple(
         Source(name=name, runs=n, successes=right, share=n / runs) for name, (n, right) in counts.items() if n
     )
@@ -227,7 +216,7 @@ def _sources(rows: Sequence[RunRow], runs: int) -> tuple[Source, ...]:
 def _statuses(rows: Iterable[RunRow]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for row in rows:
-        counts[row.status] = counts.get(row.status, 0) + row.runs
+        counts[row.status] = counts.get(row.status, 0) + row.cell.runs
     return dict(sorted(counts.items()))
 
 
@@ -245,13 +234,5 @@ def _estimate(cells: Sequence[Cell], counts: Tally, confidence: float) -> Estima
 def _restated(counts: Tally, then: Sequence[RunRow] | None) -> Restated | None:
     if then is None:
         return None
-    closed = tally(cells_of(then)).known_right
+    closed = tally(row.cell for row in then).known_right
     return None if closed == counts.known_right else Restated(then=closed, now=counts.known_right)
-
-
-def _totals(lines: Iterable[Line]) -> tuple[Money, ...]:
-    sums: dict[str, int] = {}
-    for spend in (spend for line in lines for spend in line.spend):
-        if spend.total is not None:
-            sums[spend.currency] = sums.get(spend.currency, 0) + spend.total.nano
-    return tuple(Money(nano=nano, currency=code) for code, nano in sorted(sums.items()))

@@ -24,7 +24,9 @@ from sqlalchemy import Connection, Select, select
 
 from orchestrator.config.prices import PriceBook, PriceEntry, nano_of
 from orchestrator.finance.configured import config
+from orchestrator.finance.money_sums import by_currency
 from orchestrator.finance.period import Period
+from orchestrator.finance.scope import within
 from orchestrator.records import TOKEN_CLASSES, Money, ServiceTier, Usage
 from orchestrator.store.evidence import run
 from orchestrator.store.statements import table
@@ -75,11 +77,6 @@ class _Sum:
     recorded: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     repriced: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def add(self, other: _Sum) -> None:
-        for mine, theirs in ((self.recorded, other.recorded), (self.repriced, other.repriced)):
-            for currency, nano in theirs.items():
-                mine[currency] += nano
-
 
 class _Call(NamedTuple):
     """What the ledger says of one call."""
@@ -113,7 +110,7 @@ Ratios = tuple[tuple[int, int], ...]
 def reprice(connection: Connection, book: PriceBook, *, period: Period, pipeline: str | None = None) -> Repriced:
     """The calls that ended in the period, by `book`."""
     sums: defaultdict[tuple[str, str, str, str | None], _Sum] = defaultdict(_Sum)
-    whole, unsettled = _Sum(), 0
+    unsettled = 0
     look_up = _LookUp(book, _price_aliases(connection), _priced_models(connection))
     for call, called, tokens in _calls(connection, period, pipeline):
         if call.state != "settled":
@@ -121,8 +118,6 @@ def reprice(connection: Connection, book: PriceBook, *, period: Period, pipeline
             continue
         place = sums[call.pipeline, call.role, called.answered or called.asked, called.tier]
         _count(place, call, tokens, _cost(call, called, tokens, look_up))
-    for one in sums.values():
-        whole.add(one)
     lines = tuple(
         RepricedLine(
             pipeline=key[0], role=key[1], model=key[2], tier=key[3], calls=one.calls, recorded=_money(one.recorded),
@@ -131,8 +126,9 @@ def reprice(connection: Connection, book: PriceBook, *, period: Period, pipeline
         for key, one in sorted(sums.items(), key=lambda item: [part or "" for part in item[0]])
     )
     return Repriced(
-        book=book.book, period=str(period), lines=lines, recorded=_money(whole.recorded),
-        repriced=_money(whole.repriced), unsettled=unsettled,
+        book=book.book, period=str(period), lines=lines, unsettled=unsettled,
+        recorded=by_currency(money for line in lines for money in line.recorded),
+        repriced=by_currency(money for line in lines for money in line.repriced),
     )
 
 
@@ -220,13 +216,10 @@ def _calls(connection: Connection, period: Period, pipeline: str | None) -> Iter
         run.c.config_id, c.provider, c.model, c.model_answered, c.tier, c.price_version,
         *(c[f"{name}_tokens"] for name in TOKEN_CLASSES),
     ]
-    rows: Select[Any] = select(*wanted).join(run, run.c.run_id == c.run_id).where(c.ended_at.is_not(None))
+    ended = (c.ended_at.is_not(None), within(c.ended_at, period))
+    rows: Select[Any] = select(*wanted).join(run, run.c.run_id == c.run_id).where(*ended)
     if pipeline is not None:
         rows = rows.where(c.pipeline == pipeline)
-    if period.since_at is not None:
-        rows = rows.where(c.ended_at >= period.since_at)
-    if period.until_at is not None:
-        rows = rows.where(c.ended_at < period.until_at)
     first, second = len(_Call._fields), len(_Call._fields) + len(_Called._fields)
     for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(rows):
         yield _Call._make(row[:first]), _Called._make(row[first:second]), row[second:]

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Float, Subquery, and_, case, cast, func, literal, or_, select
 
 from orchestrator.finance.configured import CALIBRATION, Fitted, config
-from orchestrator.finance.scope import Group, Scope, call, ended, group_of, keys_of, with_config, within
+from orchestrator.finance.records import ReportQuery
+from orchestrator.finance.scope import Group, call, ended, group_of, keys_of, with_config, within
 from orchestrator.store.cells import costs_by_currency
 from orchestrator.store.evidence import Evidence, RunIds, evidence, outcome, run
 
 
-class Kind(NamedTuple):
+class RunKind(NamedTuple):
     """What runs have in common that stand in one row of a report's reading."""
 
     group: Group
@@ -26,7 +27,7 @@ class Kind(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sums:
+class RunSums:
     """Sums over runs of one kind, costs in one currency. `bound` is the largest of those that have one."""
 
     runs: int = 0
@@ -45,14 +46,14 @@ class Sums:
     maturing: int = 0
     saved: int = 0
 
-    def add(self, other: Sums, sign: int = 1) -> None:
+    def add(self, other: RunSums, sign: int = 1) -> None:
         bound = max(self.bound, other.bound)
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + sign * getattr(other, name))
         self.bound = bound
 
 
-Kinds = dict[Kind, Sums]
+Kinds = dict[RunKind, RunSums]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +69,16 @@ class Asked:
 
 def merge(kinds: Kinds, more: Kinds, sign: int = 1) -> None:
     for kind, sums in more.items():
-        kinds.setdefault(kind, Sums()).add(sums, sign)
+        kinds.setdefault(kind, RunSums()).add(sums, sign)
 
 
 def sums_of_rows(
-    connection: Connection, scope: Scope, asked: Asked, *, among: RunIds | None = None, as_of: float | None = None
+    connection: Connection, query: ReportQuery, asked: Asked, *, among: RunIds | None = None, as_of: float | None = None
 ) -> Kinds:
     """Of the runs that ended in the period, or of those of them that are `among`; as was known before `as_of`."""
     known = evidence(as_of, among)
-    keys = keys_of(connection, scope.by)
-    costs = _run_costs(scope, asked.currency, among)
+    keys = keys_of(connection, query.by)
+    costs = _run_costs(query, asked.currency, among)
     cost = func.coalesce(costs.c.cost, 0)
     flags: dict[str, ColumnElement[Any]] = {
         "escalated": outcome.c.escalated, "from_cache": outcome.c.from_cache, "degraded": outcome.c.degraded,
@@ -94,7 +95,7 @@ def sums_of_rows(
             *(case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
         )
         .select_from(with_config(known.joined).outerjoin(costs, costs.c.run_id == outcome.c.run_id))
-        .where(known.wanted, ended(outcome.c.ended_at, scope), config.c.mode != CALIBRATION)
+        .where(known.wanted, ended(outcome.c.ended_at, query), config.c.mode != CALIBRATION)
         .subquery("each")
     )
     c = each.c
@@ -106,27 +107,27 @@ def sums_of_rows(
     return dict(_kind(row, len(keys)) for row in connection.execute(sums))
 
 
-def _kind(row: Any, keys: int) -> tuple[Kind, Sums]:
+def _kind(row: Any, keys: int) -> tuple[RunKind, RunSums]:
     source, success, propensity, unanswered, status, *numbers = row[keys:]
-    kind = Kind(group_of(row[:keys]), source, None if success is None else bool(success), propensity,
-                bool(unanswered), status)
-    sums = Sums(*(number or 0 for number in numbers))
+    kind = RunKind(group_of(row[:keys]), source, None if success is None else bool(success), propensity,
+                   bool(unanswered), status)
+    sums = RunSums(*(number or 0 for number in numbers))
     return kind, exact(sums)
 
 
-def exact(sums: Sums) -> Sums:
+def exact(sums: RunSums) -> RunSums:
     """Counts and money as int, powers as float, whatever the driver gave."""
-    defaults = Sums()
-    for name in Sums.__slots__:
+    defaults = RunSums()
+    for name in RunSums.__slots__:
         setattr(sums, name, type(getattr(defaults, name))(getattr(sums, name)))
     return sums
 
 
-def _run_costs(scope: Scope, currency: str, among: RunIds | None) -> Subquery:
+def _run_costs(query: ReportQuery, currency: str, among: RunIds | None) -> Subquery:
     """What each run cost and could have cost, in one currency: by the rule that cells are counted by."""
     ours = among
     if ours is None:
-        ours = select(outcome.c.run_id).where(within(outcome.c.ended_at, scope.period))
+        ours = select(outcome.c.run_id).where(within(outcome.c.ended_at, query.period))
     each = costs_by_currency(call.c.run_id.in_(ours)).subquery("by_currency")
     return select(each).where(each.c.currency == currency).subquery("costs")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.finance.configured import config
 from orchestrator.finance.period import Period
+from orchestrator.finance.records import ReportQuery
 from orchestrator.store.evidence import run
 from orchestrator.store.statements import table
 from orchestrator.store.tables import CallRow
@@ -37,22 +37,13 @@ class Readable(Protocol):
     def read(self) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """Which rows, and how they are grouped: `by` names columns of COLUMNS or allow-listed tags."""
-
-    pipeline: str | None
-    by: tuple[str, ...]
-    period: Period
-
-
 def with_config(joined: Any) -> Any:
     return joined.join(config, config.c.config_id == run.c.config_id)
 
 
-def ended(moment: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
-    of_it = within(moment, scope.period)
-    return of_it if scope.pipeline is None else and_(run.c.pipeline == scope.pipeline, of_it)
+def ended(moment: ColumnElement[Any], query: ReportQuery) -> ColumnElement[bool]:
+    of_it = within(moment, query.period)
+    return of_it if query.pipeline is None else and_(run.c.pipeline == query.pipeline, of_it)
 
 
 def within(moment: ColumnElement[Any], period: Period) -> ColumnElement[bool]:

@@ -30,7 +30,8 @@ class Cell:
 
     `success` None: unknown. `propensity`: of the stratum these runs belong to, None where they belong to none.
     `unanswered`: they were drawn for a spot check that was forbidden or not answered. `confidences` None: some of
-    them have no fitted one. `bound` is the largest reserved cost among them, None where a run has none.
+    them have no fitted one. `bound` is the largest reserved cost among them, None where a run has none. `served`: they
+    gave an answer.
     """
 
     runs: int
@@ -42,6 +43,7 @@ class Cell:
     cost_squares: float = 0.0
     cost_cubes: float = 0.0
     bound: int | None = None
+    served: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,8 +75,9 @@ def warnings(report: Report) -> Iterator[str]:
         yield lapse.words
 
 
-def remarks(line: Line, name: str, level: str) -> Iterator[str]:
+def remarks(line: Line, level: str) -> Iterator[str]:
     """What the tables leave out of one line. `level` is the intervals' nominal one, as in "95%"."""
+    name = line.name
     lost = ", ".join(f"{line.statuses[s]:,} {s.replace('_', ' ')}" for s in NOT_SERVED if s in line.statuses)
     if lost:
         yield f"{name}: {lost}."
@@ -103,8 +104,8 @@ def remarks(line: Line, name: str, level: str) -> Iterator[str]:
     if line.in_flight_calls:
         yield f"{name}: {counted(line.in_flight_calls, 'call')} in flight."
     for spend in line.spend:
-        yield from _of_spend(line, spend, name, level)
-    yield from paired_remarks(line, name, level)
+        yield from _of_spend(line, spend, level)
+    yield from paired_remarks(line, level)
 
 
 def _estimated(found: Estimate, level: str) -> str:
@@ -135,8 +136,8 @@ def _own_interval(line: Line, unit: CostPerSuccess) -> str:
     return f"{cost}, its successes are estimated" if line.estimate is not None or line.not_estimated else cost
 
 
-def _of_spend(line: Line, spend: Spend, name: str, level: str) -> Iterator[str]:
-    code = spend.currency
+def _of_spend(line: Line, spend: Spend, level: str) -> Iterator[str]:
+    name, code = line.name, spend.currency
     if spend.unsettled_bound is not None:
         yield f"{name}: calls without an answer cost {amount(spend.unsettled_bound.amount)} {code} at most."
     if spend.baseline is not None:

@@ -25,8 +25,9 @@ from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.report import build_report
 from orchestrator.store import closes, seals
 from orchestrator.store.closes import ClosedMonth
+from orchestrator.store.own_tables import Owner, Setting
 from orchestrator.store.statements import table
-from orchestrator.store.tables import Owner, Price, Setting
+from orchestrator.store.tables import Price
 
 if TYPE_CHECKING:
     from orchestrator.store.engine import Store
@@ -63,7 +64,7 @@ async def close_month(
 
 def _freeze(
     store: Store, month: str, period: Period, now: float | None, anyway: bool
-) -> tuple[ClosedMonth, dict[str, int], closes.Known]:
+) -> tuple[ClosedMonth, dict[str, int], closes.Counted]:
     """The month as one view of the ledger has it."""
     since_at, until_at = period.since_at, period.until_at
     assert since_at is not None
@@ -94,7 +95,7 @@ def _freeze(
     return closed, {one.period: one.touched for one in before if one.touched}, by
 
 
-def _moment(now: float, by: closes.Known) -> float:
+def _moment(now: float, by: closes.Counted) -> float:
     """When the view was taken: after all that it holds, also what was said by a host whose clock is ahead."""
     latest = by.latest
     return latest + closes.APART_S if latest is not None and now <= latest < now + SKEW_S else now

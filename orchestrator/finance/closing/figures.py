@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select
 
 from orchestrator.finance.configured import CALIBRATION, config
+from orchestrator.finance.money_sums import by_currency
 from orchestrator.finance.period import Period
-from orchestrator.finance.records import MonthFigures, Report, Spend
+from orchestrator.finance.records import MonthFigures, Report
 from orchestrator.finance.scope import call, within
 from orchestrator.records import Money
 from orchestrator.store.evidence import RunIds, evidence, outcome, run
@@ -21,22 +22,16 @@ def figures_of(report: Report) -> tuple[MonthFigures, ...]:
     return tuple(
         MonthFigures(
             pipeline=line.group["pipeline"], runs=line.runs, successes=line.successes, failures=line.failures,
-            calls=line.calls, unsettled=line.unsettled_calls, spent=_sums(m for s in line.spend for m in _all(s)),
+            calls=line.calls, unsettled=line.unsettled_calls,
+            spent=_spent(money for s in line.spend for money in (s.total, s.baseline, s.calibration)),
         )
         for line in report.lines
     )
 
 
-def _all(spend: Spend) -> list[Money]:
-    return [money for money in (spend.total, spend.baseline, spend.calibration) if money is not None]
-
-
-def _sums(amounts: Iterable[Money]) -> tuple[Money, ...]:
+def _spent(amounts: Iterable[Money | None]) -> tuple[Money, ...]:
     """By currency, without what comes to nothing."""
-    sums: dict[str, int] = {}
-    for money in amounts:
-        sums[money.currency] = sums.get(money.currency, 0) + money.nano
-    return tuple(Money(nano=nano, currency=code) for code, nano in sorted(sums.items()) if nano)
+    return tuple(money for money in by_currency(amounts) if money.nano)
 
 
 def read_figures(connection: Connection, period: Period, *, as_of: float | None = None) -> tuple[MonthFigures, ...]:
@@ -86,7 +81,7 @@ def _figures(pipeline: str, runs: Any, calls: list[Any]) -> MonthFigures:
         pipeline=pipeline, runs=runs.runs if runs else 0, successes=int(runs.right) if runs else 0,
         failures=int(runs.wrong) if runs else 0, calls=sum(row.calls for row in calls),
         unsettled=sum(int(row.unsettled) for row in calls),
-        spent=_sums(Money(nano=int(row.cost), currency=row.currency) for row in calls if row.cost is not None),
+        spent=_spent(Money(nano=int(row.cost), currency=row.currency) for row in calls if row.cost is not None),
     )
 
 

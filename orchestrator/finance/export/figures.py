@@ -60,10 +60,6 @@ def spell(period: Period) -> str:
     return words[0].upper() + words[1:]
 
 
-def line_name(line: Line) -> str:
-    return ", ".join(value or "(none)" for value in line.group.values())
-
-
 def spends(report: Report) -> list[tuple[Line, Spend]]:
     """Every line and currency, currencies together so that each stands in one block."""
     pairs = [(line, spend) for line in report.lines for spend in line.spend]

@@ -14,11 +14,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from orchestrator.finance.breakdown import Breakdown, Charge
+from orchestrator.finance.breakdown import Breakdown, Charge, group_of_charge
 from orchestrator.finance.configured import APART
 from orchestrator.finance.export.figures import estimated
 from orchestrator.finance.export.flat import FORMULA
-from orchestrator.finance.export.focus_prices import UNITS, Priced, Prices
+from orchestrator.finance.export.focus_prices import UNITS, Priced, UnitPrices
 from orchestrator.finance.export.focus_split import by_class, of_use, shares
 from orchestrator.finance.phrases import counted
 from orchestrator.finance.plain import figure, plain_decimal
@@ -26,7 +26,7 @@ from orchestrator.finance.records import Line, Report, Spend
 from orchestrator.records import Money
 
 Version = Literal["1.0", "1.2"]
-Row = dict[str, str]
+FocusRow = dict[str, str]
 
 COLUMNS: tuple[str, ...] = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
@@ -83,8 +83,8 @@ def left_out(breakdown: Breakdown) -> list[str]:
     return notes
 
 
-def _rows(report: Report, breakdown: Breakdown) -> Iterator[Row]:
-    prices, results = Prices(breakdown.prices), _Results(report)
+def _rows(report: Report, breakdown: Breakdown) -> Iterator[FocusRow]:
+    prices, results = UnitPrices(breakdown.prices), _Results(report)
     accounts = {one.alias: one for one in breakdown.accounts}
     for charge in breakdown.charges:
         cost = of_use(charge)
@@ -110,7 +110,7 @@ def _rows(report: Report, breakdown: Breakdown) -> Iterator[Row]:
     yield from _idle(breakdown)
 
 
-def _period(day: date) -> Row:
+def _period(day: date) -> FocusRow:
     month = day.replace(day=1)
     following = (month + timedelta(days=32)).replace(day=1)
     return {
@@ -123,7 +123,7 @@ def _moment(day: date) -> str:
     return f"{day.isoformat()}T00:00:00Z"
 
 
-def _money_columns(currency: str) -> Row:
+def _money_columns(currency: str) -> FocusRow:
     return {
         "BillingCurrency": currency, "ChargeCategory": "Usage", "ChargeFrequency": "Usage-Based",
         "ServiceCategory": "AI and Machine Learning", "ServiceSubcategory": "Generative AI",
@@ -131,7 +131,7 @@ def _money_columns(currency: str) -> Row:
     }
 
 
-def _own(charge: Charge) -> Row:
+def _own(charge: Charge) -> FocusRow:
     return {
         "x_Pipeline": charge.pipeline, "x_PipelineVersion": charge.version, "x_Owner": charge.owner,
         "x_CostCenter": charge.cost_center, "x_Mode": charge.mode, "x_Tenant": charge.tenant, "x_Step": charge.step,
@@ -140,7 +140,7 @@ def _own(charge: Charge) -> Row:
     }
 
 
-def _priced(charge: Charge, name: str, cost: Money, billed: Money, price: Priced) -> Row:
+def _priced(charge: Charge, name: str, cost: Money, billed: Money, price: Priced) -> FocusRow:
     tokens = sum(charge.tokens.values()) if name == "total" else charge.tokens.get(name, 0)
     meter = METERS[name]
     details = {"x_ModelId": charge.model, "x_ServiceTier": charge.tier or "standard", "x_TokenClass": name}
@@ -156,7 +156,7 @@ def _priced(charge: Charge, name: str, cost: Money, billed: Money, price: Priced
     }
 
 
-def _idle(breakdown: Breakdown) -> Iterator[Row]:
+def _idle(breakdown: Breakdown) -> Iterator[FocusRow]:
     """What rented GPUs cost beyond the use made of them: billed, the hours without a call; effective, all idle time.
 
     Billed and effective cost of a GPU so sum to the same: its bill.
@@ -204,9 +204,8 @@ class _Results:
             tuple(line.group[key] for key in self._by): line for line in report.lines
         }
 
-    def of(self, charge: Charge) -> Row:
-        place = tuple(str(getattr(charge, key, charge.tags.get(key, ""))) for key in self._by)
-        line = self._lines.get(place)
+    def of(self, charge: Charge) -> FocusRow:
+        line = self._lines.get(group_of_charge(charge, self._by))
         if line is None or charge.role in APART:
             return {}
         unit = next((s.per_success for s in _spend(line, charge)), None)

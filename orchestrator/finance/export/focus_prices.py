@@ -33,7 +33,7 @@ class Priced:
     category: str
 
 
-class Prices:
+class UnitPrices:
     """The prices of the report's charges by their version."""
 
     def __init__(self, bodies: Mapping[str, Mapping[str, Any]]) -> None:

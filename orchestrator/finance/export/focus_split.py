@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from orchestrator.finance.allocation import split
 from orchestrator.finance.breakdown import Charge
 from orchestrator.records import Money
+from orchestrator.store.allocations import split
 
 WHOLE = "total"
 

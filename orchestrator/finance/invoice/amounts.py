@@ -9,7 +9,6 @@ from decimal import Decimal
 _PLAIN = re.compile(r"^[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?([eE][+-]?\d+)?$")
 _COMMA = re.compile(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$")
 _SIGNS = "$€£¥"
-DAY_S = 86400
 
 
 def amount(value: object, name: str = "cost", *, comma: bool = False) -> Decimal:

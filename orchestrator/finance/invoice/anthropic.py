@@ -45,28 +45,27 @@ def usage_row(place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
     )
 
 
-def cost_result(place: str, bucket: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[InvoiceLine]:
-    """A result of /v1/organizations/cost_report. Raises ValueError."""
-    kind, model = str(result.get("cost_type") or ""), str(result.get("model") or "")
+def cost_result(place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
+    """A result of /v1/organizations/cost_report, with its bucket's times. Raises ValueError."""
+    kind, model = str(row.get("cost_type") or ""), str(row.get("model") or "")
     usage = kind in _OF_TOKENS
     yield InvoiceLine(
-        place=place, day=one_day(bucket.get("starting_at"), bucket.get("ending_at")),
-        kind="usage" if usage else "other", model=model if usage else "",
-        what=str(result.get("description") or kind), account=_account(result),
-        cost=amount(result.get("amount"), "amount").scaleb(-2), currency=str(result.get("currency") or "USD").upper(),
+        place=place, day=one_day(row.get("starting_at"), row.get("ending_at")), kind="usage" if usage else "other",
+        model=model if usage else "", what=str(row.get("description") or kind), account=_account(row),
+        cost=amount(row.get("amount"), "amount").scaleb(-2), currency=str(row.get("currency") or "USD").upper(),
     )
 
 
-def usage_result(place: str, bucket: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[InvoiceLine]:
-    """A result of /v1/organizations/usage_report/messages. Raises ValueError."""
-    written = result.get("cache_creation") or {}
+def usage_result(place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
+    """A result of /v1/organizations/usage_report/messages, with its bucket's times. Raises ValueError."""
+    written = row.get("cache_creation") or {}
     yield InvoiceLine(
-        place=place, day=one_day(bucket.get("starting_at"), bucket.get("ending_at")),
-        model=str(result.get("model") or ""), account=_account(result), tokens={
-            "input": tokens(result.get("uncached_input_tokens"), "uncached_input_tokens"),
-            "cache_read": tokens(result.get("cache_read_input_tokens"), "cache_read_input_tokens"),
+        place=place, day=one_day(row.get("starting_at"), row.get("ending_at")), model=str(row.get("model") or ""),
+        account=_account(row), tokens={
+            "input": tokens(row.get("uncached_input_tokens"), "uncached_input_tokens"),
+            "cache_read": tokens(row.get("cache_read_input_tokens"), "cache_read_input_tokens"),
             "cache_write": sum(tokens(value, name) for name, value in written.items()),
-            "output": tokens(result.get("output_tokens"), "output_tokens"),
+            "output": tokens(row.get("output_tokens"), "output_tokens"),
         },
     )
 

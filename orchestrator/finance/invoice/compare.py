@@ -11,26 +11,26 @@ from sqlalchemy import Connection
 
 from orchestrator.config.prices import PriceBook
 from orchestrator.errors import InputError
-from orchestrator.finance.convert import utc_day
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.charges import read_charges
 from orchestrator.finance.invoice.ledger import LOCAL, Names, figures, in_currency_of, of_provider
 from orchestrator.finance.invoice.notes import check_accounts, dimension_notes, local_notes, rate_notes
 from orchestrator.finance.invoice.reasons import alias_notes, reasons
 from orchestrator.finance.invoice.records import (
     Apart,
+    ComparedRow,
     Figures,
     Invoice,
     InvoiceLine,
     Reconciled,
-    Row,
-    Status,
+    RowStatus,
     Tolerance,
     exact_sum,
 )
-from orchestrator.finance.lines import CallLine, read_call_lines
 from orchestrator.finance.period import Period
 
-Place = tuple[date, str, str]
-L = TypeVar("L", CallLine, InvoiceLine)
+RowKey = tuple[date, str, str]
+L = TypeVar("L", Charge, InvoiceLine)
 SHOWN = 10
 
 
@@ -49,20 +49,19 @@ def reconcile(
     names = Names(book, invoice.provider)
     check_accounts(accounts, invoice, names)
     mine, apart = _ours(invoice, names, accounts)
-    calls = read_call_lines(connection, period=_utc(since, until), pipeline=pipeline, grain="day")
+    calls = read_charges(connection, period=_utc(since, until), pipeline=pipeline)
     ours, others = of_provider(calls, invoice, names)
     cost = in_currency_of(ours, invoice.currency, book)
     local: dict[tuple[date, str], int] = {}
     for line in calls:
         if line.provider in LOCAL:
-            local_at = utc_day(line.at), names.model(line.model)
+            local_at = line.day, names.model(line.model)
             local[local_at] = local.get(local_at, 0) + line.calls
     by_model = any(line.model for line in mine or invoice.lines)
     by_account = _told_apart(mine, ours, names)
 
-    def place(line: CallLine | InvoiceLine) -> Place:
-        day = line.day if isinstance(line, InvoiceLine) else utc_day(line.at)
-        return day, names.model(line.model) if by_model else "", names.account(line.account) if by_account else ""
+    def place(line: Charge | InvoiceLine) -> RowKey:
+        return line.day, names.model(line.model) if by_model else "", names.account(line.account) if by_account else ""
 
     theirs, here = _grouped(mine, place), _grouped(ours, place)
     rows = [
@@ -91,7 +90,7 @@ def _rounding(lines: Iterable[InvoiceLine]) -> Decimal:
     return Decimal(len(places)).scaleb(-max([2, *places])) / 2
 
 
-def _models(lines: Iterable[CallLine | InvoiceLine], names: Names) -> set[str]:
+def _models(lines: Iterable[Charge | InvoiceLine], names: Names) -> set[str]:
     return {names.model(line.model) for line in lines if line.model}
 
 
@@ -149,7 +148,7 @@ def _total(lines: Iterable[InvoiceLine]) -> Decimal | None:
     return exact_sum(costs) if costs else None
 
 
-def _told_apart(mine: Iterable[InvoiceLine], ours: Iterable[CallLine], names: Names) -> bool:
+def _told_apart(mine: Iterable[InvoiceLine], ours: Iterable[Charge], names: Names) -> bool:
     """Can accounts be compared: the file tells them, and the ledger's are among them."""
     theirs = {names.account(line.account) for line in mine if line.account}
     return bool(theirs & {names.account(line.account) for line in ours if line.account})
@@ -158,8 +157,8 @@ def _told_apart(mine: Iterable[InvoiceLine], ours: Iterable[CallLine], names: Na
 # -- the rows --------------------------------------------------------------------------------------------------------
 
 
-def _grouped(lines: Iterable[L], place: Callable[[L], Place]) -> dict[Place, list[L]]:
-    alike: dict[Place, list[L]] = {}
+def _grouped(lines: Iterable[L], place: Callable[[L], RowKey]) -> dict[RowKey, list[L]]:
+    alike: dict[RowKey, list[L]] = {}
     for line in lines:
         alike.setdefault(place(line), []).append(line)
     return alike
@@ -175,9 +174,9 @@ def _tokens(lines: Iterable[InvoiceLine]) -> dict[str, int] | None:
 
 
 def _row(
-    at: Place, theirs: Figures | None, here: Figures | None, tolerance: Tolerance, calls: Sequence[CallLine],
+    at: RowKey, theirs: Figures | None, here: Figures | None, tolerance: Tolerance, calls: Sequence[Charge],
     local: Mapping[str, int],
-) -> Row | None:
+) -> ComparedRow | None:
     invoice, ledger = theirs or Figures(), here or Figures()
     if theirs is None and not _costly(ledger):
         return None  # calls that failed without usage: nobody bills them
@@ -190,7 +189,7 @@ def _row(
     if theirs is None and ledger.cost is None:
         within = False
     status = _status(theirs, here, tokens, within)
-    return Row(
+    return ComparedRow(
         day=at[0], model=at[1], account=at[2], status=status, invoice=invoice, ledger=ledger, difference=difference,
         tokens=tokens, within=within,
         why=tuple(reasons(status, at[1], invoice, ledger, difference, tokens, calls, local))
@@ -224,7 +223,7 @@ def _tokens_within(tokens: Mapping[str, int], invoiced: Mapping[str, int], toler
 
 def _status(
     theirs: Figures | None, here: Figures | None, tokens: Mapping[str, int] | None, within: bool
-) -> Status:
+) -> RowStatus:
     if theirs is None:
         return "missing_there"
     if here is None:

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from orchestrator.config.prices import PriceBook
 from orchestrator.errors import InputError
-from orchestrator.finance.convert import in_currency, utc_day
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.convert import in_currency
 from orchestrator.finance.invoice.records import Apart, Figures, Invoice, exact_sum
-from orchestrator.finance.lines import CallLine
 
 LOCAL = ("vllm", "embedded", "python")
 """Kinds of models that no provider invoices."""
@@ -42,12 +42,12 @@ class Names:
 
 
 def of_provider(
-    lines: Iterable[CallLine], invoice: Invoice, names: Names
-) -> tuple[list[CallLine], list[Apart]]:
+    lines: Iterable[Charge], invoice: Invoice, names: Names
+) -> tuple[list[Charge], list[Apart]]:
     """The lines that this invoice should bear, and the sum of those it should not."""
     billed = {names.model(line.model) for line in invoice.lines if line.model}
-    ours: list[CallLine] = []
-    others: dict[tuple[str, str], list[CallLine]] = {}
+    ours: list[Charge] = []
+    others: dict[tuple[str, str], list[Charge]] = {}
     for line in lines:
         if line.provider in LOCAL:
             others.setdefault(("local models", "no provider bills them"), []).append(line)
@@ -63,23 +63,21 @@ def of_provider(
     ]
 
 
-def _is_of(line: CallLine, provider: str | None, billed: set[str]) -> bool:
+def _is_of(line: Charge, provider: str | None, billed: set[str]) -> bool:
     if provider is None or not billed:  # a map, or a file without models: all that a provider bills
         return True
     return line.provider == provider or line.model.startswith(f"{provider}/")
 
 
-def _sum(lines: Iterable[CallLine]) -> Decimal | None:
+def _sum(lines: Iterable[Charge]) -> Decimal | None:
     """Of one currency; None where they are of several, or of unknown cost."""
-    priced = [line for line in lines if line.cost is not None]
-    if len({line.currency for line in priced}) != 1:
-        return None
-    return Decimal(sum(line.cost or 0 for line in priced)).scaleb(-9)
+    spent = [line.cost for line in lines if line.cost is not None]
+    return exact_sum(one.amount for one in spent) if len({one.currency for one in spent}) == 1 else None
 
 
-def in_currency_of(lines: Iterable[CallLine], currency: str | None, book: PriceBook) -> Callable[[CallLine], Decimal]:
+def in_currency_of(lines: Iterable[Charge], currency: str | None, book: PriceBook) -> Callable[[Charge], Decimal]:
     """How to tell a line's cost in the invoice's currency. Raises InputError where no rate is pinned for that."""
-    others = sorted({line.currency for line in lines if line.currency and line.cost} - {currency})
+    others = sorted({line.cost.currency for line in lines if line.cost and line.cost.nano} - {currency, ""})
     rated = {rate.from_ for rate in book.rates} | {rate.to for rate in book.rates}
     if currency is not None and others and not {currency, *others} <= rated:
         raise InputError(
@@ -87,16 +85,17 @@ def in_currency_of(lines: Iterable[CallLine], currency: str | None, book: PriceB
             hint=f"pin a rate from {others[0]} to {currency} under `rates:` in the price book, and give it by --prices",
         )
 
-    def cost(line: CallLine) -> Decimal:
-        if line.cost is None or line.currency is None or currency is None:
-            return Decimal(line.cost or 0).scaleb(-9)
-        nano = in_currency(line.cost, line.currency, currency, utc_day(line.at), book.rates)
-        return Decimal(nano).scaleb(-9)
+    def cost(line: Charge) -> Decimal:
+        if line.cost is None:
+            return Decimal(0)
+        if not line.cost.currency or currency is None:
+            return line.cost.amount
+        return Decimal(in_currency(line.cost.nano, line.cost.currency, currency, line.day, book.rates)).scaleb(-9)
 
     return cost
 
 
-def figures(lines: Sequence[CallLine], cost: Callable[[CallLine], Decimal]) -> Figures:
+def figures(lines: Sequence[Charge], cost: Callable[[Charge], Decimal]) -> Figures:
     """The sums of lines that are alike."""
     tokens = dict.fromkeys(TO.values(), 0)
     for line in lines:
@@ -107,5 +106,5 @@ def figures(lines: Sequence[CallLine], cost: Callable[[CallLine], Decimal]) -> F
         cost=exact_sum(priced) if priced else None, tokens=tokens, calls=sum(line.calls for line in lines),
         unpriced=sum(line.unpriced for line in lines), unsettled=sum(line.unsettled for line in lines),
         estimated=sum(line.calls for line in lines if line.provenance == "estimated"),
-        bound=Decimal(sum(line.bound for line in lines)).scaleb(-9),
+        bound=exact_sum(line.bound.amount for line in lines if line.bound is not None),
     )

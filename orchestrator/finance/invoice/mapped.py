@@ -75,7 +75,7 @@ def check_header(given: ColumnMap, header: list[str], file: str) -> None:
             raise InputError(f"{file}:1: no column {column!r} for {name}", hint=f"the file has {', '.join(header)}")
 
 
-def mapped_row(place: str, row: Mapping[str, Any], given: ColumnMap) -> Iterator[InvoiceLine]:
+def mapped_row(given: ColumnMap, place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
     """A line without a model is no model usage, where the file has a column of models; nor is one of tax or credits,
     by its model or its `what`. Raises ValueError."""
     columns = given.columns

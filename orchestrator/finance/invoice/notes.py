@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.config.prices import PriceBook
 from orchestrator.errors import InputError
-from orchestrator.finance.convert import rate_of, utc_day
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.convert import rate_of
 from orchestrator.finance.invoice.ledger import LOCAL, Names
 from orchestrator.finance.invoice.records import Invoice, InvoiceLine
-from orchestrator.finance.lines import CallLine
 from orchestrator.finance.phrases import counted
 
 SHOWN = 10
@@ -29,7 +29,7 @@ def check_accounts(asked: Sequence[str], invoice: Invoice, names: Names) -> None
 
 
 def dimension_notes(
-    by_model: bool, by_account: bool, mine: Sequence[InvoiceLine], ours: Sequence[CallLine], names: Names
+    by_model: bool, by_account: bool, mine: Sequence[InvoiceLine], ours: Sequence[Charge], names: Names
 ) -> Iterator[str]:
     """Of models and accounts, which could not be compared, and why."""
     if not mine:
@@ -54,19 +54,19 @@ def dimension_notes(
         )
 
 
-def local_notes(calls: Sequence[CallLine]) -> Iterator[str]:
+def local_notes(calls: Sequence[Charge]) -> Iterator[str]:
     """Where nothing stands beside the invoice because a provider bills none of the ledger's calls."""
     if calls and all(line.provider in LOCAL for line in calls):
         count = counted(sum(line.calls for line in calls), "call")
         yield f"the ledger has of these days only {count} of local models: no provider bills them, set apart below"
 
 
-def rate_notes(calls: Sequence[CallLine], currency: str | None, book: PriceBook) -> Iterator[str]:
+def rate_notes(calls: Sequence[Charge], currency: str | None, book: PriceBook) -> Iterator[str]:
     """Every rate at which a call was converted into the invoice's currency."""
     if currency is None:
         return
-    of = {(line.currency, utc_day(line.at)) for line in calls if line.cost and line.currency not in (None, currency)}
-    rates = {(code, rate_of(code, currency, day, book.rates)) for code, day in of if code is not None}
+    of = {(line.cost.currency, line.day) for line in calls if line.cost and line.cost.nano}
+    rates = {(code, rate_of(code, currency, day, book.rates)) for code, day in of if code not in ("", currency)}
     for _, rate in sorted(rates, key=lambda one: (one[0], one[1].valid_from)):
         source = f", {rate.source}" if rate.source else ""
         other = rate.to if rate.from_ == currency else rate.from_

@@ -17,8 +17,6 @@ from orchestrator.finance.invoice.records import InvoiceLine
 PROVIDER = "openai"
 COST_COLUMNS = frozenset({"amount_value", "amount_currency", "line_item"})
 USAGE_COLUMNS = frozenset({"num_model_requests", "input_tokens", "output_tokens", "model"})
-COST_OBJECT = "organization.costs.result"
-USAGE_OBJECT = "organization.usage.completions.result"
 
 _ITEM = re.compile(
     r"^(?:[\w ]+ \| )?(?P<model>[^\s,|]+)(?: (?:text|audio|image))?, (?P<kind>(?:cached )?input|output)"
@@ -39,15 +37,14 @@ def cost_row(place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
     )
 
 
-def cost_result(place: str, bucket: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[InvoiceLine]:
-    """A result of /v1/organization/costs. Raises ValueError."""
-    money = result.get("amount")
+def cost_result(place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
+    """A result of /v1/organization/costs, with its bucket's times. Raises ValueError."""
+    money = row.get("amount")
     if not isinstance(money, Mapping) or "value" not in money:
         raise ValueError(f"amount is {money!r}: an object with value and currency is expected")
     yield _cost(
-        place, one_day(bucket.get("start_time"), bucket.get("end_time")), str(result.get("line_item") or ""),
-        amount(money["value"], "amount.value"), str(money.get("currency") or ""), result.get("quantity"),
-        _account(result),
+        place, one_day(row.get("start_time"), row.get("end_time")), str(row.get("line_item") or ""),
+        amount(money["value"], "amount.value"), str(money.get("currency") or ""), row.get("quantity"), _account(row),
     )
 
 
@@ -83,11 +80,6 @@ def usage_row(place: str, row: Mapping[str, Any]) -> Iterator[InvoiceLine]:
             + tokens(row.get("output_audio_tokens"), "output_audio_tokens"),
         },
     )
-
-
-def usage_result(place: str, bucket: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[InvoiceLine]:
-    times = {name: bucket.get(name) for name in ("start_time", "end_time")}
-    yield from usage_row(place, {**result, **times})
 
 
 def _account(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ SHOWN = 10
 """How many bad lines an error lists."""
 
 ReadRow = Callable[[str, Mapping[str, Any]], Iterator[InvoiceLine]]
-ReadResult = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Iterator[InvoiceLine]]
 Read = Iterator[tuple[str, Callable[[], Iterator[InvoiceLine]]]]
+TIMES = ("start_time", "end_time", "starting_at", "ending_at")
+"""Of the bucket that an API's result stands in."""
 
 CSV_SHAPES: tuple[tuple[str, str, frozenset[str], ReadRow], ...] = (
     ("OpenAI cost export", openai.PROVIDER, openai.COST_COLUMNS, openai.cost_row),
@@ -28,9 +30,9 @@ CSV_SHAPES: tuple[tuple[str, str, frozenset[str], ReadRow], ...] = (
     ("Anthropic Console cost export", anthropic.PROVIDER, anthropic.COST_COLUMNS, anthropic.cost_row),
     ("Anthropic Console usage export", anthropic.PROVIDER, anthropic.USAGE_COLUMNS, anthropic.usage_row),
 )
-JSON_SHAPES: tuple[tuple[str, str, str, ReadResult], ...] = (
+JSON_SHAPES: tuple[tuple[str, str, str, ReadRow], ...] = (
     ("OpenAI costs API", openai.PROVIDER, "amount.value", openai.cost_result),
-    ("OpenAI usage API", openai.PROVIDER, "num_model_requests", openai.usage_result),
+    ("OpenAI usage API", openai.PROVIDER, "num_model_requests", openai.usage_row),
     ("Anthropic cost report", anthropic.PROVIDER, "amount", anthropic.cost_result),
     ("Anthropic usage report", anthropic.PROVIDER, "uncached_input_tokens", anthropic.usage_result),
 )
@@ -73,7 +75,7 @@ def _csv(path: Path, text: str, columns: ColumnMap | None) -> tuple[str, str | N
         raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from None
     if columns is not None:
         check_header(columns, header, str(path))
-        return "CSV by --columns", None, _each(rows, lambda place, row: mapped_row(place, row, columns))
+        return "CSV by --columns", None, _each(rows, partial(mapped_row, columns))
     for shape, provider, needed, read in CSV_SHAPES:
         if needed <= set(header):
             return shape, provider, _each(rows, read)
@@ -88,7 +90,7 @@ def _each(rows: Iterable[tuple[str, dict[str, Any]]], read: ReadRow) -> Read:
         if None in row:
             yield place, _too_many
         elif any(str(value or "").strip() for value in row.values()):
-            yield place, lambda place=place, row=row: read(place, row)  # type: ignore[misc]
+            yield place, partial(read, place, row)
 
 
 def _too_many() -> Iterator[InvoiceLine]:
@@ -114,7 +116,10 @@ def _json(path: Path, text: str) -> tuple[str, str | None, Read]:
     ]
     for shape, provider, marked, read in JSON_SHAPES:
         if results and all(_has(result, marked) for _, _, result in results):
-            return shape, provider, _each_result(results, read)
+            return shape, provider, (
+                (place, partial(read, place, {**result, **{name: bucket.get(name) for name in TIMES}}))
+                for place, bucket, result in results
+            )
     found_there = f"{results[0][0]}: {', '.join(results[0][2])[:200]} is no known result" if results else ""
     raise InputError(
         found_there or f"{path}: no results",
@@ -126,11 +131,6 @@ def _has(result: Mapping[str, Any], marked: str) -> bool:
     name, _, inner = marked.partition(".")
     value = result.get(name)
     return name in result and (isinstance(value, Mapping) and inner in value if inner else not isinstance(value, dict))
-
-
-def _each_result(results: Iterable[tuple[str, Any, Any]], read: ReadResult) -> Read:
-    for place, bucket, result in results:
-        yield place, lambda place=place, bucket=bucket, result=result: read(place, bucket, result)  # type: ignore[misc]
 
 
 def _one_currency(path: Path, lines: Iterable[InvoiceLine]) -> None:

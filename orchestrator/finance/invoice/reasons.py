@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 
-from orchestrator.finance.invoice.records import Figures, Status
-from orchestrator.finance.lines import CallLine
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.invoice.records import Figures, RowStatus
 from orchestrator.finance.phrases import amount, counted
 
 
 def reasons(
-    status: Status, model: str, invoice: Figures, ledger: Figures, difference: Decimal | None,
-    tokens: Mapping[str, int] | None, calls: Sequence[CallLine], local: Mapping[str, int],
+    status: RowStatus, model: str, invoice: Figures, ledger: Figures, difference: Decimal | None,
+    tokens: Mapping[str, int] | None, calls: Sequence[Charge], local: Mapping[str, int],
 ) -> Iterator[str]:
     """The likely first. `local` are the day's calls of local models, by model: no provider bills them."""
     if ledger.unsettled:

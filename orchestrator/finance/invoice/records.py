@@ -11,8 +11,8 @@ from typing import Literal
 CLASSES = ("input", "cache_read", "cache_write", "output")
 """Tokens as invoices tell them apart: audio counts as what it goes in or comes out as, reasoning as output."""
 
-Kind = Literal["usage", "other"]
-Status = Literal["matched", "price", "tokens", "missing_here", "missing_there"]
+LineKind = Literal["usage", "other"]
+RowStatus = Literal["matched", "price", "tokens", "missing_here", "missing_there"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class InvoiceLine:
 
     place: str
     day: date
-    kind: Kind = "usage"
+    kind: LineKind = "usage"
     model: str = ""
     account: str = ""
     what: str = ""
@@ -74,14 +74,14 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ComparedRow:
     """One day, model and account. `difference` is the invoice's cost less the ledger's, one that is absent taken for
     0; `tokens` the same by class, where both tell them. `why` is what may have made it."""
 
     day: date
     model: str
     account: str
-    status: Status
+    status: RowStatus
     invoice: Figures
     ledger: Figures
     difference: Decimal | None
@@ -115,7 +115,7 @@ class Reconciled:
     since: date
     until: date
     tolerance: Tolerance
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedRow, ...]
     apart: tuple[Apart, ...]
     notes: tuple[str, ...] = field(default_factory=tuple)
     rounding: Decimal = Decimal(0)

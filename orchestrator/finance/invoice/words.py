@@ -7,16 +7,18 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.finance.invoice.records import CLASSES, Reconciled, Row, Status, Tolerance, exact_sum
+from orchestrator.finance.invoice.records import CLASSES, ComparedRow, Reconciled, RowStatus, Tolerance, exact_sum
 from orchestrator.finance.phrases import amount, counted
+from orchestrator.finance.text_table import new_table, plain_console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-STATUS_WORDS: dict[Status, str] = {
+STATUS_WORDS: dict[RowStatus, str] = {
     "matched": "matched", "price": "price differs", "tokens": "tokens differ", "missing_here": "missing in the ledger",
     "missing_there": "missing in the invoice",
 }
+COLUMNS_OF_WORDS = ("currency", "account", "model", "what", "why", "likely reason", "")
 APART_WORDS = {
     "no usage of a model": "tax and other", "a credit": "credits", "another account's usage": "other accounts",
 }
@@ -24,12 +26,7 @@ APART_WORDS = {
 
 def invoice_table(found: Reconciled, *, width: int = 120) -> str:
     """The whole comparison as text, the verdict first."""
-    import io
-
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(file=text, width=width, force_terminal=False, highlight=False, markup=False, emoji=False)
+    console, text = plain_console(width)
     last = found.until - timedelta(days=1)
     head = f"{found.file} ({found.shape}) beside the ledger, {found.since} to {last}, UTC days"
     for line in (head, _verdict(found), *_totals(found), *(f"! {note}" for note in found.notes)):
@@ -94,8 +91,8 @@ def tolerance_words(given: Tolerance) -> str:
 
 def _by_model(found: Reconciled) -> Table:
     code = found.currency or "no money in the file: tokens"
-    table = _new("By model and account", "model", "account", f"invoice ({code})", f"ledger ({code})", "difference",
-                 "lines", "matched")
+    table = new_table("By model and account", "model", "account", f"invoice ({code})", f"ledger ({code})", "difference",
+                      "lines", "matched", words=COLUMNS_OF_WORDS)
     by_money = found.currency is not None
     for model, account in sorted({(row.model, row.account) for row in found.rows}):
         rows = [row for row in found.rows if (row.model, row.account) == (model, account)]
@@ -108,7 +105,7 @@ def _by_model(found: Reconciled) -> Table:
     return table
 
 
-def _three(rows: Sequence[Row], by_money: bool) -> tuple[str, str, str]:
+def _three(rows: Sequence[ComparedRow], by_money: bool) -> tuple[str, str, str]:
     """Invoice, ledger, difference: one unit for all of the table, so that its columns add up. What only one of the two
     has is nothing in the other."""
     if by_money:
@@ -119,9 +116,9 @@ def _three(rows: Sequence[Row], by_money: bool) -> tuple[str, str, str]:
     return f"{theirs_n:,}", f"{ours_n:,}", f"{theirs_n - ours_n:+,}"
 
 
-def _differences(rows: Sequence[Row]) -> Table:
-    table = _new("Where they differ (invoice less ledger)", "day", "model", "account", "what", "difference", "tokens",
-                 "", "likely reason")
+def _differences(rows: Sequence[ComparedRow]) -> Table:
+    table = new_table("Where they differ (invoice less ledger)", "day", "model", "account", "what", "difference",
+                      "tokens", "", "likely reason", words=COLUMNS_OF_WORDS)
     for row in rows:
         table.add_row(
             str(row.day), row.model or "(all)", row.account or "-", STATUS_WORDS[row.status],
@@ -131,13 +128,14 @@ def _differences(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _token_words(row: Row) -> str:
+def _token_words(row: ComparedRow) -> str:
     parts = [f"{name.replace('_', ' ')} {n:+,}" for name in CLASSES if (n := (row.tokens or {}).get(name))]
     return ", ".join(parts) or "-"
 
 
 def _apart(found: Reconciled) -> Table:
-    table = _new("Set apart, in no figure above", "in", "what", "why", "amount", "currency", "lines or calls")
+    table = new_table("Set apart, in no figure above", "in", "what", "why", "amount", "currency", "lines or calls",
+                      words=COLUMNS_OF_WORDS)
     for one in found.apart:
         table.add_row(one.side, one.what or "(not named)", one.reason, amount(one.cost), one.currency or "-",
                       f"{one.lines:,}")
@@ -146,14 +144,3 @@ def _apart(found: Reconciled) -> Table:
 
 def signed(value: Decimal) -> str:
     return f"+{amount(value)}" if value > 0 else amount(value)
-
-
-def _new(title: str, *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    left = ("currency", "model", "account", "what", "why", "in", "day", "likely reason", "")
-    for column in columns:
-        table.add_column(column, justify="left" if column in left else "right", overflow="fold")
-    return table

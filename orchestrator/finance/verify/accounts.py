@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Connection, case, cast, func, select
 from orchestrator.config.budget import SPANS, bucket, set_in_store, tenant_of_pipeline, who_of, whose
 from orchestrator.finance.configured import config
 from orchestrator.finance.verify.by_hour import hour_column
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.rows import call, run, stream
 from orchestrator.records import Money
 from orchestrator.store.keys import HOUR_S
@@ -39,7 +39,7 @@ class _Due:
     maybe: int = 0
 
 
-def shared_accounts(connection: Connection) -> Iterator[Finding]:
+def shared_accounts(connection: Connection) -> Iterator[Discrepancy]:
     """Those of limits by the hour, day and month, and in total. Memory holds the accounts: there are few, for those of
     buckets long past are swept."""
     rows = connection.execute(select(budget).where(~budget.c.scope.startswith(_TASK)).order_by(budget.c.scope)).all()
@@ -58,7 +58,7 @@ def shared_accounts(connection: Connection) -> Iterator[Finding]:
         yield from _compared(row, due[scope])
 
 
-def task_accounts(connection: Connection) -> Iterator[Finding]:
+def task_accounts(connection: Connection) -> Iterator[Discrepancy]:
     """Those of single tasks, under way or just ended. One that was swept may be opened anew, by a late call of a run
     that has ended: it then holds less than all calls of the run."""
     c = call.c
@@ -133,7 +133,7 @@ def _met_by_all(scope: str) -> bool:
 # -- beside the account ------------------------------------------------------------------------------------------------
 
 
-def _compared(row: Any, due: _Due) -> Iterator[Finding]:
+def _compared(row: Any, due: _Due) -> Iterator[Discrepancy]:
     least = due.spent + due.before
     most = least + due.maybe
     if not least <= row.spent_nano <= most:
@@ -148,5 +148,5 @@ def _money(nano: int, row: Any) -> Money:
     return Money(nano=nano, currency=row.currency)
 
 
-def _finding(row: Any, words: str) -> Finding:
-    return Finding(kind="budget", table="budget", row=row.scope, words=f"budget {row.scope!r}: {words}")
+def _finding(row: Any, words: str) -> Discrepancy:
+    return Discrepancy(kind="budget", table="budget", row=row.scope, words=f"budget {row.scope!r}: {words}")

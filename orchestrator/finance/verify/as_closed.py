@@ -16,7 +16,7 @@ from orchestrator.finance.closing.figures import differences, nothing, read_figu
 from orchestrator.finance.period import Period, parse_period
 from orchestrator.finance.records import MonthFigures
 from orchestrator.finance.verify.closed import finding
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.rows import call, run, superseded
 from orchestrator.store.closes import APART_S
 from orchestrator.store.seals import FIELDS
@@ -24,7 +24,7 @@ from orchestrator.store.seals import FIELDS
 _SEALED = ("table", "writer", "number", *FIELDS["call"])
 
 
-def check_figures(connection: Connection, document: CloseDocument) -> Iterator[Finding]:
+def check_figures(connection: Connection, document: CloseDocument) -> Iterator[Discrepancy]:
     """Without what came after the close."""
     period = parse_period(month=document.period, tz=document.tz)
     found = {one.pipeline: one for one in read_figures(connection, period, as_of=document.created_at)}

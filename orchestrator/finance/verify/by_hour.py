@@ -1,9 +1,9 @@
-"""Sums of one UTC hour, kept and once more from the rows, side by side: memory holds those of an hour."""
+"""Values of one UTC hour, kept and once more from the rows, side by side: memory holds those of an hour."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -14,25 +14,28 @@ from sqlalchemy import ColumnElement, Connection, Integer, cast, func
 from orchestrator.finance.period import Period
 from orchestrator.store.keys import HOUR_S
 
-Key = tuple[Any, ...]
-Sums = tuple[Any, ...]
-Placed = tuple[int, Key, Sums]
+KeyValues = tuple[Any, ...]
+Values = tuple[Any, ...]
+Placed = tuple[int, KeyValues, Values]
 """The hour from the epoch, what the rows have in common, and their sums."""
 
 
 def hour_by_hour(
-    kept: Iterable[Placed], summed: Iterable[Placed]
-) -> Iterator[tuple[int, Mapping[Key, Sums], Mapping[Key, Sums]]]:
-    """Each hour with what is kept of it and what its rows sum to. Both come in the order of hours, each key once."""
+    kept: Iterable[Placed], summed: Iterable[Placed], nothing: Values
+) -> Iterator[tuple[int, KeyValues, Values, Values]]:
+    """Each hour and key with what is kept of it and what its rows sum to, `nothing` where one of the two has it not.
+    Both come in the order of hours, each key once."""
     both = heapq.merge(
         ((hour, 0, key, sums) for hour, key, sums in kept), ((hour, 1, key, sums) for hour, key, sums in summed),
         key=itemgetter(0, 1),
     )
     for hour, members in groupby(both, key=itemgetter(0)):
-        sides: tuple[dict[Key, Sums], dict[Key, Sums]] = ({}, {})
+        sides: tuple[dict[KeyValues, Values], dict[KeyValues, Values]] = ({}, {})
         for _, side, key, sums in members:
             sides[side][key] = sums
-        yield hour, *sides
+        here, there = sides
+        for key in {**here, **there}:
+            yield hour, key, here.get(key, nothing), there.get(key, nothing)
 
 
 def hour_column(connection: Connection, moment: ColumnElement[float]) -> ColumnElement[int]:

@@ -14,8 +14,8 @@ from sqlalchemy import BigInteger, Connection, Float, Subquery, Text, case, cast
 
 from orchestrator.finance.period import Period
 from orchestrator.finance.scope import within
-from orchestrator.finance.verify.by_hour import Placed, Sums, hour_by_hour, hour_column, hour_in_words, whole_hours
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.by_hour import Placed, Values, hour_by_hour, hour_column, hour_in_words, whole_hours
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.rows import call, outcome, run, stream
 from orchestrator.store.cells import Key, cost_cell, costs_by_currency, run_cell, run_key, uncounted
 from orchestrator.store.evidence import evidence
@@ -31,7 +31,7 @@ COST_POWERS = ("squares", "cubes", "by_confidence")
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _CellTable:
     """One of the two tables of cells, by the names of its sums: `exact` ones are equal, `powers` close, and the
     `largest` no smaller than its rows say (a run that left a cell leaves its bound behind)."""
 
@@ -45,17 +45,17 @@ class _Kind:
         return (*self.exact, *self.powers, *self.largest)
 
 
-_RUNS = _Kind("run_cell", COUNTS, POWERS)
-_COSTS = _Kind("cost_cell", AMOUNTS, COST_POWERS, ("bound_nano",))
+_RUNS = _CellTable("run_cell", COUNTS, POWERS)
+_COSTS = _CellTable("cost_cell", AMOUNTS, COST_POWERS, ("bound_nano",))
 
 
-def run_cells(connection: Connection, period: Period) -> Iterator[Finding]:
+def run_cells(connection: Connection, period: Period) -> Iterator[Discrepancy]:
     """Of each whole hour in the period: how many runs of a kind ended in it."""
     kept = _kept(connection, _RUNS, run_cell, (), period)
     yield from _findings(_RUNS, kept, _summed_runs(connection, period))
 
 
-def cost_cells(connection: Connection, period: Period) -> Iterator[Finding]:
+def cost_cells(connection: Connection, period: Period) -> Iterator[Discrepancy]:
     """Of each whole hour in the period: what its runs cost in each currency, by their calls."""
     kept = _kept(connection, _COSTS, cost_cell, ("currency", "digits"), period)
     yield from _findings(_COSTS, kept, _summed_costs(connection, period))
@@ -64,7 +64,9 @@ def cost_cells(connection: Connection, period: Period) -> Iterator[Finding]:
 # -- what is kept, and what the rows say -------------------------------------------------------------------------------
 
 
-def _kept(connection: Connection, kind: _Kind, cell: Any, more: tuple[str, ...], period: Period) -> Iterator[Placed]:
+def _kept(
+    connection: Connection, kind: _CellTable, cell: Any, more: tuple[str, ...], period: Period
+) -> Iterator[Placed]:
     """A cell whose key is gone stands under a key of NULLs."""
     columns = (*(run_key.c[name] for name in Key._fields), *(cell.c[name] for name in more))
     rows = (
@@ -148,21 +150,19 @@ def _placed(rows: Iterator[Any], more: int) -> Iterator[Placed]:
 # -- where they differ -------------------------------------------------------------------------------------------------
 
 
-def _findings(kind: _Kind, kept: Iterator[Placed], summed: Iterator[Placed]) -> Iterator[Finding]:
-    nothing: Sums = (0,) * len(kind.names)
-    for hour, here, there in hour_by_hour(kept, summed):
-        for key in {**here, **there}:
-            differs = _difference(kind, here.get(key, nothing), there.get(key, nothing))
-            if differs is not None:
-                name, says, due = differs
-                yield Finding(
-                    kind="total", table=kind.table,
-                    words=f"the {kind.table} of {hour_in_words(hour)}, {_named(key)}: {name} {says:,}, its rows say "
-                          f"{due:,}",
-                )
+def _findings(kind: _CellTable, kept: Iterator[Placed], summed: Iterator[Placed]) -> Iterator[Discrepancy]:
+    for hour, key, here, there in hour_by_hour(kept, summed, (0,) * len(kind.names)):
+        differs = _difference(kind, here, there)
+        if differs is not None:
+            name, says, due = differs
+            yield Discrepancy(
+                kind="total", table=kind.table,
+                words=f"the {kind.table} of {hour_in_words(hour)}, {_named(key)}: {name} {says:,}, its rows say "
+                      f"{due:,}",
+            )
 
 
-def _difference(kind: _Kind, here: Sums, there: Sums) -> tuple[str, Any, Any] | None:
+def _difference(kind: _CellTable, here: Values, there: Values) -> tuple[str, Any, Any] | None:
     """The first sum in which a cell and its rows differ, with both figures."""
     kept, rows = (dict(zip(kind.names, sums, strict=True)) for sums in (here, there))
     for name in kind.exact:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.rows import SealedRow
 from orchestrator.store import seals
 
@@ -30,7 +30,7 @@ class Head:
 
 def walk(
     rows: Iterable[SealedRow], heads: Mapping[str, Head], anchors: Mapping[str, Mapping[int, Head]]
-) -> Iterator[Finding]:
+) -> Iterator[Discrepancy]:
     """Findings of all chains. `rows` are by writer and number; `heads` are the owners', `anchors` those that close
     files hold, by writer and number."""
     seen: set[str] = set()
@@ -41,8 +41,8 @@ def walk(
         said = [heads[writer]] if writer in heads else []
         for head in (*said, *anchors.get(writer, {}).values()):
             if head.number:
-                yield Finding(kind="removed", writer=writer, words=f"all {head.number:,} rows of writer {writer} are "
-                              f"gone: {head.said_by} counts them")
+                yield Discrepancy(kind="removed", writer=writer, words=f"all {head.number:,} rows of writer {writer} "
+                                  f"are gone: {head.said_by} counts them")
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class _Chain:
     links: list[bytes] = field(default_factory=list)
     """That stand before the first doubt, and those of the doubts."""
 
-    def walk(self, rows: Iterable[SealedRow], head: Head | None) -> Iterator[Finding]:
+    def walk(self, rows: Iterable[SealedRow], head: Head | None) -> Iterator[Discrepancy]:
         self.before = [seals.genesis(self.writer)]
         for number, same in groupby(rows, key=lambda one: one.number):
             here = list(same)
@@ -72,7 +72,7 @@ class _Chain:
         body = row.canonical()
         return any(seals.link(before, body) == row.link for before in self.before)
 
-    def _take(self, row: SealedRow) -> Iterator[Finding]:
+    def _take(self, row: SealedRow) -> Iterator[Discrepancy]:
         due = self.last.number + 1 if self.last is not None else 1
         if row.number > due:
             yield from self._settle_doubts()
@@ -95,16 +95,16 @@ class _Chain:
             yield _found("changed", row, f"{anchor.said_by} holds another seal of it: the chain was written anew")
         self.last = row
 
-    def _gap(self, due: int, row: SealedRow) -> Finding:
+    def _gap(self, due: int, row: SealedRow) -> Discrepancy:
         gone = row.number - due
         which = f"row {due:,}" if gone == 1 else f"rows {due:,} to {row.number - 1:,}"
         after = _name(self.last) if self.last is not None else "the start"
-        return Finding(
+        return Discrepancy(
             kind="removed", writer=self.writer, number=due,
             words=f"{which} of writer {self.writer}, between {after} and {_name(row)}",
         )
 
-    def _settle_doubts(self) -> Iterator[Finding]:
+    def _settle_doubts(self) -> Iterator[Discrepancy]:
         """Tell apart what was moved, what was changed, and what only stood next to it."""
         doubts, self.doubts = self.doubts, []
         numbers = [one.number for one in doubts]
@@ -116,16 +116,16 @@ class _Chain:
                 yield _found("reordered", row, f"it stands as number {row.number:,} and was sealed as {sealed_as:,}")
         self.links = []
 
-    def _end(self, head: Head | None) -> Iterator[Finding]:
+    def _end(self, head: Head | None) -> Iterator[Discrepancy]:
         """Does the chain end where its writer, and the closed months, say."""
         assert self.last is not None
         if head is None:
-            yield Finding(kind="head", writer=self.writer, table="owner", row=self.writer,
-                          words=f"writer {self.writer} has rows and no head: its row in `owner` is gone")
+            yield Discrepancy(kind="head", writer=self.writer, table="owner", row=self.writer,
+                              words=f"writer {self.writer} has rows and no head: its row in `owner` is gone")
         anchors = [one for number, one in self.anchors.items() if number > self.last.number]
         for said in [*([head] if head is not None else []), *anchors]:
             if said.number > self.last.number:
-                yield Finding(
+                yield Discrepancy(
                     kind="removed", writer=self.writer, number=self.last.number + 1,
                     words=f"the last {said.number - self.last.number:,} of writer {self.writer}, after "
                           f"{_name(self.last)}: {said.said_by} counts {said.number:,}",
@@ -133,8 +133,8 @@ class _Chain:
         if head is not None and head.number < self.last.number:
             yield _found("inserted", self.last, f"the chain ends at {head.number:,}, says {head.said_by}")
         elif head is not None and head.number == self.last.number and head.link != self.last.link:
-            yield Finding(kind="head", writer=self.writer, number=head.number, table="owner", row=self.writer,
-                          words=f"{head.said_by} and the last row, {_name(self.last)}, have different seals")
+            yield Discrepancy(kind="head", writer=self.writer, number=head.number, table="owner", row=self.writer,
+                              words=f"{head.said_by} and the last row, {_name(self.last)}, have different seals")
 
 
 def _sealed_as(row: SealedRow, numbers: Iterable[int], links: Iterable[bytes]) -> int | None:
@@ -147,8 +147,8 @@ def _sealed_as(row: SealedRow, numbers: Iterable[int], links: Iterable[bytes]) -
     return None
 
 
-def _found(kind: str, row: SealedRow, words: str) -> Finding:
-    return Finding(
+def _found(kind: str, row: SealedRow, words: str) -> Discrepancy:
+    return Discrepancy(
         kind=kind, table=row.table, row=row.row, writer=row.writer, number=row.number,  # type: ignore[arg-type]
         words=f"{_name(row)}: {words}",
     )

@@ -16,8 +16,8 @@ from orchestrator.config.prices import PriceEntry, nano_of
 from orchestrator.finance.period import Period
 from orchestrator.finance.scope import within
 from orchestrator.finance.verify.by_hour import hour_in_words, whole_hours
-from orchestrator.finance.verify.costs import Prices
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.costs import StoredPrices
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.rows import stream
 from orchestrator.records import TOKEN_CLASSES
 from orchestrator.store.keys import HOUR_S
@@ -28,7 +28,7 @@ _SUMS = ("calls", "priced", "by_class", "cost_nano",
 _NAMES = ("step", "role", "model", "tier", "state", "price_version")
 
 
-def class_costs(connection: Connection, prices: Prices, period: Period) -> Iterator[Finding]:
+def class_costs(connection: Connection, prices: StoredPrices, period: Period) -> Iterator[Discrepancy]:
     """Of whole hours within the period: lines whose calls are all told by class."""
     names = [line_key.c[name] for name in _NAMES]
     sums = [cast(func.sum(line.c[name]), BigInteger).label(name) for name in _SUMS]
@@ -41,7 +41,7 @@ def class_costs(connection: Connection, prices: Prices, period: Period) -> Itera
             yield from _compared(row, prices.entries.get(row.price_version))
 
 
-def _compared(row: Any, entry: PriceEntry | None) -> Iterator[Finding]:
+def _compared(row: Any, entry: PriceEntry | None) -> Iterator[Discrepancy]:
     classes = sum(getattr(row, f"{name}_nano") for name in TOKEN_CLASSES)
     if classes != row.cost_nano:
         yield _finding(row, f"its classes of tokens sum to {classes:,} billionths, its cost_nano is {row.cost_nano:,}")
@@ -65,8 +65,8 @@ def _has_tier(entry: PriceEntry, tier: Any) -> bool:
     return True
 
 
-def _finding(row: Any, words: str) -> Finding:
-    return Finding(
+def _finding(row: Any, words: str) -> Discrepancy:
+    return Discrepancy(
         kind="total", table="call_line",
         words=f"the line of {hour_in_words(row.hour)}, {row.step} {row.role} by {row.model} ({row.state}): {words}",
     )

@@ -10,7 +10,7 @@ from orchestrator.canonical import canonical
 from orchestrator.errors import InputError
 from orchestrator.finance.closing.document import CloseDocument, digest_of, of_month
 from orchestrator.finance.verify.chains import Head
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.store.closes import ClosedMonth
 
 
@@ -23,10 +23,10 @@ def anchors_of(documents: Sequence[CloseDocument]) -> dict[str, dict[int, Head]]
     return anchors
 
 
-def read_closes(closed: Sequence[ClosedMonth]) -> tuple[list[CloseDocument], list[Finding]]:
+def read_closes(closed: Sequence[ClosedMonth]) -> tuple[list[CloseDocument], list[Discrepancy]]:
     """The ledger's closes as documents; those that can't be read, or are not what their hash says, are findings."""
     documents: list[CloseDocument] = []
-    found: list[Finding] = []
+    found: list[Discrepancy] = []
     previous: str | None = None
     for month in closed:
         try:
@@ -45,7 +45,7 @@ def read_closes(closed: Sequence[ClosedMonth]) -> tuple[list[CloseDocument], lis
     return documents, found
 
 
-def check_file(file: CloseDocument, closed: Sequence[ClosedMonth]) -> Iterator[Finding]:
+def check_file(file: CloseDocument, closed: Sequence[ClosedMonth]) -> Iterator[Discrepancy]:
     """Is a close file what the ledger closed."""
     if not file.sound:
         yield finding(file.period, f"the file's hash {file.digest[:16]}… is not that of what it says")
@@ -57,5 +57,5 @@ def check_file(file: CloseDocument, closed: Sequence[ClosedMonth]) -> Iterator[F
                                     f"the file {file.digest[:16]}…")
 
 
-def finding(period: str, words: str) -> Finding:
-    return Finding(kind="close", table="close", row=period, words=f"close of {period}: {words}")
+def finding(period: str, words: str) -> Discrepancy:
+    return Discrepancy(kind="close", table="close", row=period, words=f"close of {period}: {words}")

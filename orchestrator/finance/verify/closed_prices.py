@@ -12,10 +12,10 @@ from sqlalchemy import Connection, select
 
 from orchestrator.finance.closing.document import CloseDocument, digest_of
 from orchestrator.finance.verify.costs import price
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 
 
-def closed_prices(connection: Connection, documents: Sequence[CloseDocument]) -> Iterator[Finding]:
+def closed_prices(connection: Connection, documents: Sequence[CloseDocument]) -> Iterator[Discrepancy]:
     """Prices that are gone, or are not what they were when a month was closed: each once, by its first close."""
     now = {
         row.version: digest_of(row.body_json.encode())
@@ -30,7 +30,7 @@ def closed_prices(connection: Connection, documents: Sequence[CloseDocument]) ->
                 yield _finding(version, document, digest, found)
 
 
-def _finding(version: str, document: CloseDocument, digest: str, found: str | None) -> Finding:
+def _finding(version: str, document: CloseDocument, digest: str, found: str | None) -> Discrepancy:
     says = f"price {version}: the close of {document.period} holds its digest as {digest[:16]}…"
     words = f"{says}, the ledger's is {found[:16]}…" if found is not None else f"{says}, and it is gone from the ledger"
-    return Finding(kind="price", table="price", row=version, words=words)
+    return Discrepancy(kind="price", table="price", row=version, words=words)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from orchestrator.config.prices import PriceEntry
 from orchestrator.finance.period import Period
 from orchestrator.finance.scope import within
-from orchestrator.finance.verify.findings import Finding
+from orchestrator.finance.verify.findings import Discrepancy
 from orchestrator.finance.verify.rows import call, outcome, run, stream
 from orchestrator.records import AFTERWARDS, TOKEN_CLASSES, Money
 from orchestrator.store.calls import usage_of
@@ -24,14 +24,14 @@ price = table(Price)
 
 
 @dataclass(slots=True)
-class Prices:
+class StoredPrices:
     """The prices of the ledger, by the version that calls name."""
 
     entries: dict[str, PriceEntry] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
 
     @classmethod
-    def read(cls, connection: Connection) -> Prices:
+    def read(cls, connection: Connection) -> StoredPrices:
         prices = cls()
         for row in connection.execute(select(price).order_by(price.c.version)):
             _, _, digest = row.version.rpartition("#")
@@ -44,7 +44,7 @@ class Prices:
         return prices
 
     def _find(self, version: str, words: str) -> None:
-        self.findings.append(Finding(kind="price", table="price", row=version, words=f"price {version}: {words}"))
+        self.findings.append(Discrepancy(kind="price", table="price", row=version, words=f"price {version}: {words}"))
 
 
 @dataclass(slots=True)
@@ -57,8 +57,8 @@ class CallCosts:
 
 
 def call_costs(
-    connection: Connection, prices: Prices, period: Period, counts: CallCosts
-) -> Iterator[Finding]:
+    connection: Connection, prices: StoredPrices, period: Period, counts: CallCosts
+) -> Iterator[Discrepancy]:
     """Calls that ended in the period whose cost is not their usage times their price."""
     c = call.c
     columns = (c.call_id, c.run_id, c.provenance, c.tier, c.cost_nano, c.currency, c.price_version, c.seal_no,
@@ -86,7 +86,7 @@ def call_costs(
                                     f"come to {due}")
 
 
-def run_costs(connection: Connection, period: Period) -> Iterator[Finding]:
+def run_costs(connection: Connection, period: Period) -> Iterator[Discrepancy]:
     """Runs whose outcome cost more than their calls come to: a call of them is gone, or was made cheaper.
 
     A run that was resumed after a crash may have calls that its outcome did not count: those are no finding.
@@ -103,14 +103,14 @@ def run_costs(connection: Connection, period: Period) -> Iterator[Finding]:
     ).where(o.cost_nano > func.coalesce(sums.c.cost, 0), within(o.ended_at, period))
     for row in stream(connection, short):
         come_to = Money(nano=int(row.calls), currency=row.currency)
-        yield Finding(
+        yield Discrepancy(
             kind="run", table="outcome", row=row.run_id,
             words=f"run {row.run_id}: its outcome cost {_money(row)}, its calls come to {come_to}: one of them is gone "
                   "or was changed",
         )
 
 
-def runs_as_ended(connection: Connection, period: Period) -> Iterator[Finding]:
+def runs_as_ended(connection: Connection, period: Period) -> Iterator[Discrepancy]:
     """Runs that say another pipeline, tenant, configuration or tags than their outcome, or that are gone: reports
     group by the run."""
     o, r = outcome.c, run.c
@@ -124,18 +124,18 @@ def runs_as_ended(connection: Connection, period: Period) -> Iterator[Finding]:
     )
     for row in stream(connection, rows):
         if row.run is None:
-            yield Finding(kind="removed", table="run", row=row.run_id, words=f"run {row.run_id}: it has an outcome, "
-                          "and its row in `run` is gone")
+            yield Discrepancy(kind="removed", table="run", row=row.run_id, words=f"run {row.run_id}: it has an "
+                              "outcome, and its row in `run` is gone")
             continue
         for name in names:
             said, ended = getattr(row, f"r_{name}"), getattr(row, f"o_{name}")
             if said != ended:
-                yield Finding(kind="changed", table="run", row=row.run_id,
-                              words=f"run {row.run_id}: its {name} is {said!r}, and was {ended!r} when it ended")
+                yield Discrepancy(kind="changed", table="run", row=row.run_id,
+                                  words=f"run {row.run_id}: its {name} is {said!r}, and was {ended!r} when it ended")
 
 
-def _of_call(row: Any, words: str) -> Finding:
-    return Finding(
+def _of_call(row: Any, words: str) -> Discrepancy:
+    return Discrepancy(
         kind="cost", table="call", row=row.call_id, number=row.seal_no,
         words=f"call {row.call_id} of run {row.run_id}: {words}",
     )

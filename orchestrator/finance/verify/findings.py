@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal[
+DiscrepancyKind = Literal[
     "changed", "removed", "reordered", "inserted", "head", "price", "cost", "run", "total", "budget", "close",
 ]
 MOST = 1_000
@@ -14,10 +14,10 @@ MOST = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Discrepancy:
     """One thing that is not as it was written. `table` and `row` name the row where there is one."""
 
-    kind: Kind
+    kind: DiscrepancyKind
     words: str
     table: str | None = None
     row: str | None = None
@@ -26,13 +26,13 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Findings:
+class Discrepancies:
     """What was found, in the order of the search."""
 
-    kept: list[Finding] = field(default_factory=list)
+    kept: list[Discrepancy] = field(default_factory=list)
     count: int = 0
 
-    def add(self, found: Iterable[Finding]) -> None:
+    def add(self, found: Iterable[Discrepancy]) -> None:
         for one in found:
             self.count += 1
             if len(self.kept) < MOST:

@@ -21,11 +21,11 @@ from orchestrator.finance.verify.as_closed import check_figures
 from orchestrator.finance.verify.chains import Head
 from orchestrator.finance.verify.classes import class_costs
 from orchestrator.finance.verify.closed_prices import closed_prices
-from orchestrator.finance.verify.costs import CallCosts, Prices
-from orchestrator.finance.verify.findings import Finding, Findings
+from orchestrator.finance.verify.costs import CallCosts, StoredPrices
+from orchestrator.finance.verify.findings import Discrepancies, Discrepancy
 from orchestrator.store import closes, seals
+from orchestrator.store.own_tables import Owner, Setting
 from orchestrator.store.statements import table
-from orchestrator.store.tables import Owner, Setting
 
 NAMED = 20
 """Rows without a seal that are named."""
@@ -43,7 +43,7 @@ class Verified:
     unsealed: dict[str, int] = field(default_factory=dict)
     calls: CallCosts = field(default_factory=CallCosts)
     closes: tuple[str, ...] = ()
-    findings: Findings = field(default_factory=Findings)
+    findings: Discrepancies = field(default_factory=Discrepancies)
 
     @property
     def clean(self) -> bool:
@@ -66,25 +66,25 @@ def verify(
         done.closes = tuple(one.period for one in documents)
         anchored = [*documents, *([file] if file is not None else [])]
         _walk(connection, done, anchored, advance)
-        prices = Prices.read(connection)
-        done.findings.add(prices.findings)
-        done.findings.add(closed_prices(connection, anchored))
-        done.findings.add(costs.call_costs(connection, prices, period, done.calls))
-        done.findings.add(costs.run_costs(connection, period))
-        done.findings.add(costs.runs_as_ended(connection, period))
-        done.findings.add(totals.lines(connection, period))
-        done.findings.add(class_costs(connection, prices, period))
-        done.findings.add(cells.run_cells(connection, period))
-        done.findings.add(cells.cost_cells(connection, period))
-        done.findings.add(totals.gpu_hours(connection, period))
-        done.findings.add(totals.report_totals(connection, period, time.time() if now is None else now))
-        done.findings.add(accounts.shared_accounts(connection))
-        done.findings.add(accounts.task_accounts(connection))
-        if file is not None:
-            done.findings.add(closed.check_file(file, months))
-        for one in documents:
-            if _within(one, period):
-                done.findings.add(check_figures(connection, one))
+        prices = StoredPrices.read(connection)
+        for discrepancies in (
+            prices.findings,
+            closed_prices(connection, anchored),
+            costs.call_costs(connection, prices, period, done.calls),
+            costs.run_costs(connection, period),
+            costs.runs_as_ended(connection, period),
+            totals.lines(connection, period),
+            class_costs(connection, prices, period),
+            cells.run_cells(connection, period),
+            cells.cost_cells(connection, period),
+            totals.gpu_hours(connection, period),
+            totals.report_totals(connection, period, time.time() if now is None else now),
+            accounts.shared_accounts(connection),
+            accounts.task_accounts(connection),
+            closed.check_file(file, months) if file is not None else (),
+            *(check_figures(connection, one) for one in documents if _within(one, period)),
+        ):
+            done.findings.add(discrepancies)
     return done
 
 
@@ -93,7 +93,7 @@ def count_rows(store: Readable) -> int:
         return rows.count_rows(connection)
 
 
-def chain_findings(connection: Connection, anchored: Sequence[CloseDocument]) -> Iterator[Finding]:
+def chain_findings(connection: Connection, anchored: Sequence[CloseDocument]) -> Iterator[Discrepancy]:
     """What the chains alone tell: rows that were changed, removed, moved or put in."""
     yield from chains.walk(rows.sealed_rows(connection), _heads(connection), closed.anchors_of(anchored))
     yield from _superseded_alone(connection)
@@ -124,30 +124,30 @@ def _heads(connection: Connection) -> dict[str, Head]:
     }
 
 
-def _superseded_alone(connection: Connection) -> Iterator[Finding]:
+def _superseded_alone(connection: Connection) -> Iterator[Discrepancy]:
     """A seal is superseded by another of the same call: without one, the call was taken away."""
     s, c = rows.superseded.c, rows.call.c
     joined = rows.superseded.outerjoin(rows.call, c.call_id == s.row_id)
     for row in connection.execute(select(s.row_id, s.sealed_by, s.seal_no).select_from(joined).where(
         or_(c.call_id.is_(None), c.seal_no.is_(None))
     )):
-        yield Finding(kind="removed", table="call", row=row.row_id, writer=row.sealed_by, number=row.seal_no,
-                      words=f"call {row.row_id} was sealed anew, and is gone")
+        yield Discrepancy(kind="removed", table="call", row=row.row_id, writer=row.sealed_by, number=row.seal_no,
+                          words=f"call {row.row_id} was sealed anew, and is gone")
 
 
-def _unsealed(connection: Connection, counts: dict[str, int]) -> Iterator[Finding]:
+def _unsealed(connection: Connection, counts: dict[str, int]) -> Iterator[Discrepancy]:
     """Rows without a seal, where there are more, or fewer, than when the chains began."""
     value = connection.execute(select(setting.c.value).where(setting.c.name == seals.UNSEALED)).scalar_one_or_none()
     before: dict[str, int] = orjson.loads(value) if value else {}
     for name, count in counts.items():
         there = before.get(name, 0)
         if count < there:
-            yield Finding(kind="removed", table=name, words=f"{there - count:,} rows of `{name}` from before the "
-                          "chains are gone (which, nothing tells)")
+            yield Discrepancy(kind="removed", table=name, words=f"{there - count:,} rows of `{name}` from before the "
+                              "chains are gone (which, nothing tells)")
         elif count > there:
             named = ", ".join(_newest_unsealed(connection, name, min(count - there, NAMED)))
-            yield Finding(kind="inserted", table=name, words=f"{count - there:,} rows of `{name}` have no seal and "
-                          f"came after the chains began: {named}")
+            yield Discrepancy(kind="inserted", table=name, words=f"{count - there:,} rows of `{name}` have no seal and "
+                              f"came after the chains began: {named}")
 
 
 def _newest_unsealed(connection: Connection, name: str, count: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
 from orchestrator.finance.breakdown import Breakdown
-from orchestrator.finance.export.figures import ROLES, line_name, spends
+from orchestrator.finance.export.figures import ROLES, spends
 from orchestrator.finance.records import Report
 
 WIDTH, HEIGHT, LEFT, BELOW = 900.0, 220.0, 90.0, 34.0
@@ -114,7 +114,7 @@ def unit_charts(report: Report) -> list[UnitChart]:
     """Where several lines of a currency have a figure, so that there is something to compare."""
     charts = []
     for code in sorted({spend.currency for _, spend in spends(report)}):
-        held = [(line_name(line), spend.per_success) for line, spend in spends(report) if spend.currency == code]
+        held = [(line.name, spend.per_success) for line, spend in spends(report) if spend.currency == code]
         known = [(name, unit) for name, unit in held if unit.value is not None]
         if len(known) < 2:
             continue

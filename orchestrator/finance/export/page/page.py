@@ -9,13 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.finance.breakdown import Breakdown
+from orchestrator.finance.breakdown import Breakdown, counted_runs
 from orchestrator.finance.export.figures import (
     MEANINGS,
     SYMBOLS,
     by_validator,
     estimated,
-    line_name,
     maturing,
     measured,
     shown,
@@ -58,7 +57,7 @@ def render_page(report: Report, breakdown: Breakdown) -> bytes:
         units=unit_charts(report), days=_days(breakdown), meanings=MEANINGS,
         definitions=[definition(one) for one in report.definitions],
         remarks=[
-            *(words for line in report.lines for words in remarks(line, line_name(line), level)),
+            *(words for line in report.lines for words in remarks(line, level)),
             *(f"{month.words}." for month in report.restatements),
         ],
     )
@@ -73,13 +72,10 @@ def _days(breakdown: Breakdown) -> list[tuple[Any, ...]]:
         if one.currency and one.cost is not None:
             place = one.group["day"], one.currency
             costs[place] = costs.get(place, 0) + one.cost.nano
-    counts: dict[str, list[int]] = {}
-    for run in breakdown.runs:
-        held = counts.setdefault(run.day.isoformat(), [0, 0])
-        held[0], held[1] = held[0] + run.runs, held[1] + run.successes
+    counts = counted_runs(breakdown.runs, lambda one: one.day.isoformat())
     return [
         (day, code, Money(nano=nano, currency=code), not more.isdisjoint({(day, code), (day, None)}),
-         *counts.get(day, [0, 0]))
+         *counts.get(day, (0, 0)))
         for (day, code), nano in sorted(costs.items())
     ]
 
@@ -125,7 +121,7 @@ def _template() -> Any:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "money": _money, "exact": _exact, "ends": _ends, "share": share, "name": line_name, "shown": shown,
+        "money": _money, "exact": _exact, "ends": _ends, "share": share, "shown": shown,
         "breakable": _breakable,
     }
     environment.tests["incomplete"] = incomplete

@@ -16,11 +16,11 @@ PALETTE = {
 """Green is the drafter's, warm colours the validator's."""
 
 
-Place = tuple[int, int]
+Corner = tuple[int, int]
 """Row and column of the first chart's upper left corner, from 0; the others stand below it."""
 
 
-def unit_charts(book: Any, sheet: Any, table: Table, place: Place) -> None:
+def unit_charts(book: Any, sheet: Any, table: Table, place: Corner) -> None:
     """Cost per success with its long-run interval: one chart a currency."""
     for i, code in enumerate(table.codes):
         first, last = _block(table, code)
@@ -40,7 +40,7 @@ def unit_charts(book: Any, sheet: Any, table: Table, place: Place) -> None:
         sheet.insert_chart(place[0] + i * 16, place[1], chart, _SIZE)
 
 
-def daily_charts(book: Any, sheet: Any, table: Table, place: Place) -> None:
+def daily_charts(book: Any, sheet: Any, table: Table, place: Corner) -> None:
     """Cost a day, stacked by role: one chart a currency."""
     for i, code in enumerate(table.codes):
         first, last = _block(table, code)
@@ -71,7 +71,7 @@ def _points(table: Table, first: int, last: int) -> list[dict[str, Any] | None]:
 _SIZE = {"x_scale": 1.45, "y_scale": 1.2, "x_offset": 4, "y_offset": 8}
 
 
-def below(table: Table) -> Place:
+def below(table: Table) -> Corner:
     return table.last + 2 + len(table.codes), 0
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from orchestrator.finance.export.figures import SYMBOLS, places
 
 _TITLE = re.compile(r"\[([^\]]+)\]")
-Kind = Literal["text", "count", "number", "money", "share", "date"]
+ColumnKind = Literal["text", "count", "number", "money", "share", "date"]
 HEADER = 3
 """The row of the headings, counted from 0; data begin below."""
 INK, ACCENT, SOFT, RULE = "#1F2933", "#1F4E79", "#F1F5F9", "#CBD5E1"
@@ -29,7 +29,7 @@ class Column:
     number format says."""
 
     title: str
-    kind: Kind
+    kind: ColumnKind
     values: Sequence[Any]
     formula: str = ""
     total: bool = False
@@ -65,7 +65,7 @@ def money_format(code: str, decimals: int, *, least: bool = False) -> str:
     return f'{said}{whole};{said}-{whole};{said}"-"'
 
 
-_NUMBERS: Mapping[str, str] = {"count": "#,##0", "number": "#,##0.0", "share": "0.0%", "date": "yyyy-mm-dd"}
+NUMBERS: Mapping[str, str] = {"count": "#,##0", "number": "#,##0.0", "share": "0.0%", "date": "yyyy-mm-dd"}
 
 
 @dataclass(slots=True)
@@ -204,7 +204,7 @@ def _look(column: Column, code: str | None, decimals: int, *, least: bool) -> di
     if column.kind == "text":
         return {**rule, "align": "left", "indent": 1, "text_wrap": bool(column.width and column.width > 40)}
     money = column.kind == "money" and code
-    number = money_format(code or "", decimals, least=least) if money else _NUMBERS.get(column.kind)
+    number = money_format(code or "", decimals, least=least) if money else NUMBERS.get(column.kind)
     side = "left" if column.kind == "date" else "right"
     return {**rule, "num_format": number or f"#,##0.{'0' * decimals}", "align": side}
 

@@ -11,6 +11,7 @@ from orchestrator.finance.export.figures import maturing, places, spell
 from orchestrator.finance.export.workbook.charts import daily_charts, unit_charts
 from orchestrator.finance.export.workbook.sheet import (
     ACCENT,
+    NUMBERS,
     RULE,
     SOFT,
     Column,
@@ -103,11 +104,9 @@ def _write_figure(
         sheet.write_string(*cell, column.blank if value is None else value, formats.get(**look))
         return
     code = lines.currencies[i] or ""
-    kinds = {"count": "#,##0", "number": "#,##0.0", "share": "0.0%",
-             "money": money_format(code, places(column.values) if column.kind == "money" else 2,
-                                   least=column.is_least(i))}
+    number = NUMBERS.get(column.kind) or money_format(code, places(column.values), least=column.is_least(i))
     formula = f"='{lines.name}'!{lines.letter(column.title)}{lines.first + i}"
-    write(sheet, *cell, value, formats.get(**look, num_format=kinds[column.kind]), formula)
+    write(sheet, *cell, value, formats.get(**look, num_format=number), formula)
 
 
 def _write_totals(sheet: Any, formats: Formats, lines: Table, others: Sequence[Table], row: int) -> int:
