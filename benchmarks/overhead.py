@@ -3,7 +3,8 @@
     python benchmarks/overhead.py [--tasks 3000] [--runs 3] [--peer PYTHON]
 
 Prints the machine, the versions, and for each figure its median, its spread and its ratio to a reference of the same
-run: the bare aiohttp client, and cascadeflow where a Python that has it is named by --peer.
+run: the bare aiohttp client, and cascadeflow where a Python that has it is named by --peer. What one task alone takes
+longer is told apart from what the disk takes: the same with the store in memory, and a bare `fdatasync` beside it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ from orchestrator.batch import spare_the_collector  # noqa: E402 - the checkout'
 from tests.pipelines import write_pipeline  # noqa: E402
 
 IN_FLIGHT = 64
+COMMIT = b"\0" * 36_000
+"""About what a commit of a task alone adds to SQLite's log."""
 CASCADEFLOW = "cascadeflow, one accepted draft"
+ALONE, IN_MEMORY = "arun, one at a time", "the same, store in memory"
+BARE_ALONE, TO_DISK = "bare aiohttp, one at a time", "bare write and fdatasync"
 PEER = Path(__file__).with_name("peer_cascadeflow.py")
 
 
@@ -80,8 +85,10 @@ async def measure(url: str, folder: Path, tasks: int, runs: int, python: str | N
             "bare aiohttp": partial(bare, url, tasks),
             "accepted path, amap": partial(accepted, url, folder / f"a{run}", tasks),
             "cached path, amap": partial(cached, url, folder / f"c{run}", tasks * 2),
-            "arun, one at a time": partial(single, url, folder / f"s{run}", few),
-            "bare aiohttp, one at a time": partial(bare, url, few, 1),
+            ALONE: partial(single, url, folder / f"s{run}", few),
+            IN_MEMORY: partial(single, url, folder / f"m{run}", few, store="memory:"),
+            BARE_ALONE: partial(bare, url, few, 1),
+            TO_DISK: partial(to_disk, folder / f"d{run}", few),
         }
         if python:
             work[CASCADEFLOW] = partial(asyncio.to_thread, peer, python, url, tasks)
@@ -110,12 +117,22 @@ async def bare(url: str, tasks: int, in_flight: int = IN_FLIGHT) -> float:
         return tasks / (time.perf_counter() - started)
 
 
-def loaded(url: str, folder: Path, *, cache: bool) -> Pipeline:
+async def to_disk(file: Path, times: int) -> float:
+    """What the disk of the store does of what a commit asks of it, one at a time."""
+    with file.open("wb", buffering=0) as log:
+        started = time.perf_counter()
+        for _ in range(times):
+            log.write(COMMIT)
+            os.fdatasync(log.fileno())
+        return times / (time.perf_counter() - started)
+
+
+def loaded(url: str, folder: Path, *, cache: bool, store: str | None = None) -> Pipeline:
     model = {"endpoints": [url]}
     extra = {"cache": {"ttl": "1d"}} if cache else {}
     path = write_pipeline(folder, drafter=model, validator=model,
                           step={"confidence": {"from": "logprob.mean", "threshold": -1e9}}, **extra)
-    return Pipeline.load(path, store=f"sqlite:///{folder}/store.db")
+    return Pipeline.load(path, store=store or f"sqlite:///{folder}/store.db")
 
 
 async def accepted(url: str, folder: Path, tasks: int) -> float:
@@ -142,8 +159,8 @@ async def through(pipeline: Pipeline, tasks: list[Task]) -> float:
     return len(tasks) / (time.perf_counter() - started)
 
 
-async def single(url: str, folder: Path, tasks: int) -> float:
-    async with loaded(url, folder, cache=False) as pipeline:
+async def single(url: str, folder: Path, tasks: int, store: str | None = None) -> float:
+    async with loaded(url, folder, cache=False, store=store) as pipeline:
         await pipeline.arun(Task(id="warm", input={"text": "warm"}))
         started = time.perf_counter()
         for i in range(tasks):
@@ -162,8 +179,11 @@ def show(figures: dict[str, list[float]]) -> None:
     for name, rates in figures.items():
         median = statistics.median(rates)
         print(f"{name:40} {median:12,.0f} {min(rates):8,.0f} - {max(rates):7,.0f} {median / bare_rate:8.2f}")
-    one, alone = (statistics.median(figures[n]) for n in ("arun, one at a time", "bare aiohttp, one at a time"))
-    print(f"\nadded latency of one arun over the bare client: {1000 / one - 1000 / alone:.2f} ms")
+    alone, in_memory, bare_alone, disk = (
+        1000 / statistics.median(figures[name]) for name in (ALONE, IN_MEMORY, BARE_ALONE, TO_DISK)
+    )
+    print(f"\nadded latency of one arun over the bare client: {alone - bare_alone:.2f} ms")
+    print(f"with the store in memory: {in_memory - bare_alone:.2f} ms; the disk takes {disk:.2f} ms a commit")
     if CASCADEFLOW in figures:
         accepted_rate = statistics.median(figures["accepted path, amap"])
         print(f"accepted path over cascadeflow: {accepted_rate / statistics.median(figures[CASCADEFLOW]):.1f} x")

@@ -12,6 +12,7 @@
     │   └── StoreTooNew               a database written by a newer version    exit_code 2
     ├── BudgetExceeded                a reservation that does not fit
     ├── UnpricedCall                  a call without a price where a budget or --strict-prices applies
+    ├── CostReached                   a call that does not fit the sum of `run --max-cost`
     ├── EscalationPaused              `limits.escalation` was reached and says `pause`
     ├── Cancelled                     a run given up by its caller
     └── ModelError                    a call that gave no answer
@@ -109,6 +110,12 @@ class BudgetExceeded(OrchestratorError):
 
 class UnpricedCall(OrchestratorError):
     hint = "add the model to the price book: `orchestrator prices pin`"
+
+
+class CostReached(OrchestratorError):
+    """The task is left open: it did not end, and the same command goes on with it."""
+
+    hint = "give a higher --max-cost to go on"
 
 
 class EscalationPaused(OrchestratorError):

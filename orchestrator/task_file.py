@@ -10,8 +10,8 @@ from typing import IO, Any
 
 import orjson
 
+from orchestrator.cascade.given import as_task
 from orchestrator.errors import InputError, OrchestratorError, TaskError
-from orchestrator.pipeline import as_task
 from orchestrator.records import Task
 
 LONGEST = 1 << 20

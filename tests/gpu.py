@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
+
 from orchestrator.config.prices import PriceEntry
-from orchestrator.finance.allocation import idle_lines
-from orchestrator.finance.lines import CallLine, read_call_lines
+from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.charges import read_charges
 from orchestrator.finance.period import Period
 from orchestrator.records import Usage
-from orchestrator.store.allocations import close_hours
+from orchestrator.store.allocations import NOBODY, allocated, close_hours
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import PriceRecord
-from orchestrator.store.writer import alone
 from tests.stores import Clock, claim, ended, intent, settlement
 
 START = 1_793_491_200.0  # 2026-11-01, on the hour
 HOUR = 3600.0
 BILL = 2_500_000_001  # billionths: a price that does not split evenly
 GPU: dict[str, Any] = {"price": "2.500000001", "tokens_per_s": "1000", "input_weight": "0.1"}
-_close = alone(close_hours)
 
 
 class Gpu:
@@ -44,16 +44,22 @@ class Gpu:
 
     async def close(self, at: float) -> int:
         self.clock.now = at
-        closed: int = await self.store._write(_close)
-        return closed
+        return await self.store._write(close_hours)
 
-    def lines(self, period: Period | None = None, **asked: Any) -> list[CallLine]:
+    def charges(self, period: Period | None = None, **asked: Any) -> list[Charge]:
         with self.store.read() as connection:
-            return read_call_lines(connection, period=period or Period(), **asked)
+            return read_charges(connection, period=period or Period(), **asked)
 
-    def idle(self, period: Period | None = None) -> list[tuple[float, int]]:
+    def shares(self, period: Period | None = None, **asked: Any) -> list[int | None]:
+        """What each charge bears of the bills."""
+        return [one.allocated.nano if one.allocated else None for one in self.charges(period, **asked)]
+
+    def idle(self) -> list[tuple[float, int]]:
+        """Hours without a call, and their bills."""
+        c = allocated.c
+        wanted = select(c.hour, c.nano).where(c.key_id == NOBODY, c.nano != 0).order_by(c.hour)
         with self.store.read() as connection:
-            return [(line.at, line.nano) for line in idle_lines(connection, period or Period())]
+            return [(hour * HOUR, nano) for hour, nano in connection.execute(wanted)]
 
     async def end(self, at: float, success: bool) -> None:
         """The run of the last call ends, by its label."""

@@ -1,4 +1,4 @@
-"""Records of the store for tests, with sensible defaults; the stores themselves are in `store_fixtures`."""
+"""Records of the store for tests, with sensible defaults; the stores themselves are in `conftest`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.records import Answer, Money, Usage
+from sqlalchemy import select
+
+from orchestrator.records import Answer, Call, Money, Usage
+from orchestrator.store import calls
+from orchestrator.store.budget_accounts import StoredBudget, stored
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import (
     AnswerKeep,
@@ -18,6 +22,8 @@ from orchestrator.store.entries import (
     RunClaim,
     StepEntry,
 )
+from orchestrator.store.statements import table
+from orchestrator.store.tables import Budget
 
 DAY = "day:p:2026-11-22"
 Opener = Callable[..., Awaitable[Store]]
@@ -94,3 +100,16 @@ async def run_to_the_end(store: Store, run_id: str = "r1", *, memo_key: str | No
     keep = kept(memo_key or f"q of {run_id}", tenant=fields.get("tenant", ""))
     await store.settle(settlement(call_id, keep=keep))
     await store.finish([ended(run_id, **fields)])
+
+
+def calls_of(store: Store, run_id: str) -> list[Call]:
+    """The calls of a run, in the order they left; whether it has ended or not."""
+    with store.read() as connection:
+        return calls.calls_of(connection, [run_id])[run_id]
+
+
+def budget_of(store: Store, scope: str) -> StoredBudget | None:
+    """One budget as it stands, None where its account is not open."""
+    with store.read() as connection:
+        row = connection.execute(select(table(Budget)).where(table(Budget).c.scope == scope)).one_or_none()
+    return None if row is None else stored(row)

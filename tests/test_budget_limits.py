@@ -15,9 +15,7 @@ from orchestrator.records import Money
 from orchestrator.store.budget_standings import BudgetStanding
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import PriceRecord
-from tests.stores import Clock, Opener, claim, config, intent, line, settlement, usd
-
-pytest_plugins = ("tests.store_fixtures",)
+from tests.stores import Clock, Opener, budget_of, claim, config, intent, line, settlement, usd
 
 NOON = datetime(2026, 11, 22, 12, 30, tzinfo=UTC).timestamp()
 ALL, ACME, DESK = Who("all"), Who("tenant", "acme & co: 1"), Who("cost_center", "CC")
@@ -135,7 +133,7 @@ async def test_a_new_day_begins_anew_and_a_call_is_spent_on_the_day_it_was_reser
     clock.now = bucket("day", NOON).until or 0.0
     await store.intend(intent("early", bound=usd(95)))
     await end(store, "late", 70)
-    today, yesterday = (await one(store)), await store.budget("day:*:2026-11-22")
+    today, yesterday = (await one(store)), budget_of(store, "day:*:2026-11-22")
     assert (today.bucket, today.spent, today.reserved) == ("2026-11-23", usd(0), usd(95))
     assert yesterday is not None
     assert (yesterday.spent, yesterday.reserved) == (usd(70), usd(0))
@@ -188,11 +186,11 @@ async def test_a_call_is_reserved_in_file_and_store_budgets_together_or_in_none(
     await limit(store, ACME, 20)
     with pytest.raises(BudgetExceeded, match="tenant="):
         await store.intend(intent("k1", bound=usd(30), tenant=ACME.name, budgets=(line(1000),)))
-    assert await store.budget(line(1).scope) is None
+    assert budget_of(store, line(1).scope) is None
     assert (await one(store)).reserved == usd(0)
     await store.intend(intent("k2", bound=usd(15), tenant=ACME.name, budgets=(line(1000),)))
     assert [one.reserved.nano for one in await store.budgets() if one.source == "store"] == [15, 15]
-    budget = await store.budget(line(1).scope)
+    budget = budget_of(store, line(1).scope)
     assert budget is not None
     assert budget.reserved == usd(15)
 
@@ -250,7 +248,7 @@ async def test_the_accounts_of_buckets_long_past_are_swept(store: Store, clock: 
     await spend(store, "k1", 10)
     clock.now += 36 * 86400.0
     assert await store.sweep() == 1
-    assert await store.budget("hour:*:2026-11-22T12") is None
+    assert budget_of(store, "hour:*:2026-11-22T12") is None
     assert (await one(store, ALL, "total")).spent == usd(10)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from tests.budget_storm import storm
 
-pytest_plugins = ("tests.store_fixtures",)
-
 
 def test_processes_of_many_threads_never_pass_a_limit_and_lose_nothing_when_killed(url: str) -> None:
     account = storm(url, processes=4, threads=6, kills=2, calls=600)

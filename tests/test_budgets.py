@@ -16,14 +16,12 @@ from hypothesis import strategies as st
 from orchestrator.errors import BudgetExceeded, UnpricedCall
 from orchestrator.records import Money
 from orchestrator.store.engine import Store
-from tests.stores import DAY, Opener, claim, ended, intent, line, settlement, usd
-
-pytest_plugins = ("tests.store_fixtures",)
+from tests.stores import DAY, Opener, budget_of, calls_of, claim, ended, intent, line, settlement, usd
 
 
 async def figures(store: Store, scope: str = DAY) -> tuple[int, int, int]:
     """(spent, reserved, overrun) of a budget."""
-    budget = await store.budget(scope)
+    budget = budget_of(store, scope)
     assert budget is not None
     return budget.spent.nano, budget.reserved.nano, budget.overrun.nano
 
@@ -45,7 +43,7 @@ async def test_a_reservation_that_does_not_fit_is_refused_in_figures(store: Stor
         await store.intend(intent("k3", bound=usd(1_500_000_000), budgets=(line(5_000_000_000),)))
     for words in (repr(DAY), "limit 5 USD", "spent 1 USD", "reserved 3 USD", "may cost 1.5 USD"):
         assert words in str(refused.value)
-    assert [c.call_id for c in await store.calls_of("r1")] == ["k1", "k2"], "a refused call left an intent"
+    assert [c.call_id for c in calls_of(store, "r1")] == ["k1", "k2"], "a refused call left an intent"
 
 
 async def test_a_budget_can_be_spent_to_its_last_billionth(store: Store) -> None:
@@ -58,7 +56,7 @@ async def test_all_budgets_of_a_call_are_reserved_or_none(store: Store) -> None:
     wide, narrow = line(100), line(20, "task:r1")
     with pytest.raises(BudgetExceeded, match="task:r1"):
         await store.intend(intent("k1", bound=usd(30), budgets=(wide, narrow)))
-    assert await store.budget(DAY) is None
+    assert budget_of(store, DAY) is None
     await store.intend(intent("k2", bound=usd(10), budgets=(wide, narrow)))
     assert await figures(store) == await figures(store, "task:r1") == (0, 10, 0)
 
@@ -94,7 +92,7 @@ async def test_a_bill_above_the_bound_is_recorded_and_blocks_what_follows(store:
 async def test_a_raised_limit_counts_at_once(store: Store) -> None:
     await store.intend(intent("k1", bound=usd(60), budgets=(line(60),)))
     await store.intend(intent("k2", bound=usd(60), budgets=(line(120),)))
-    budget = await store.budget(DAY)
+    budget = budget_of(store, DAY)
     assert budget is not None
     assert (budget.limit, budget.reserved) == (usd(120), usd(120))
 
@@ -117,8 +115,8 @@ async def test_a_task_budget_goes_with_its_finished_run(store: Store) -> None:
         await store.settle(settlement(f"k of {run_id}"))
     await store.finish([ended("r1")])
     await store.sweep()
-    assert await store.budget("task:r1") is None
-    assert await store.budget("task:r2") is not None
+    assert budget_of(store, "task:r1") is None
+    assert budget_of(store, "task:r2") is not None
     assert await figures(store) == (8, 0, 0)
 
 
@@ -127,7 +125,7 @@ async def test_a_task_budget_goes_with_its_finished_run(store: Store) -> None:
 async def test_the_books_balance_after_any_sequence(store: Store, calls: list[tuple[int, int | None, bool]]) -> None:
     """Against a plain model: some calls are settled, with a known cost or not, some stay open, some are refused."""
     scope = f"day:p:{id(calls)}-{len(calls)}-{hash(tuple(calls))}"
-    before = await store.budget(scope)
+    before = budget_of(store, scope)
     if before is not None:
         return  # this very sequence was played before
     spent = reserved = 0

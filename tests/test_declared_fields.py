@@ -119,6 +119,13 @@ def test_without_a_schema_every_field_wants_has() -> None:
     assert check_expression("has(task.input.text) && task.input.text == ''", fields=fields) == []
 
 
+def test_a_field_whose_name_a_pattern_allows_is_not_called_undeclared() -> None:
+    patterned = {"properties": {"a": {}}, "patternProperties": {"^x": {}}, "additionalProperties": False}
+    fields = DeclaredFields(value=patterned)
+    assert check_expression("has(value.xx) && value.xx == 1.0", fields=fields) == []
+    assert "value.xx is not in any schema" in check_expression("value.xx == 1.0", fields=fields)[0]
+
+
 def test_a_schema_that_refers_to_itself_ends() -> None:
     looped: dict[str, Any] = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
     assert check_expression("has(value.x)", fields=DeclaredFields(value=looped)) == []

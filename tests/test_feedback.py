@@ -11,8 +11,6 @@ from orchestrator.store.engine import Store
 from orchestrator.store.entries import HandOffEntry, SpotCheckEntry
 from tests.stores import Clock, Opener, claim, ended, run_to_the_end
 
-pytest_plugins = ("tests.store_fixtures",)
-
 
 async def success(store: Store, run_id: str = "r1") -> tuple[bool | None, str]:
     stored = await store.stored_outcome(run_id)

@@ -22,7 +22,7 @@ def fingerprint(path: Path) -> dict[str, str]:
 
 
 def problem(path: Path) -> str | None:
-    return load_pipeline(path, env=ENV).steps[0].certificate_problem
+    return load_pipeline(path, env=ENV).steps[0].confidence.problem
 
 
 def certify(path: Path, **changes: object) -> None:

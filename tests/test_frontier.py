@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.quality.what_if.cases import Case, always_draft
 from orchestrator.quality.what_if.cost_ratio import cost_ratio
 from orchestrator.quality.what_if.frontier import Frontier, frontier, upper_hull
-from orchestrator.quality.what_if.groups import Kept, grouped
+from orchestrator.quality.what_if.groups import KeptRuns, grouped
 from orchestrator.quality.what_if.linear_costs import Costing
 from orchestrator.quality.what_if.mean_shape import student_quantile
 from orchestrator.quality.what_if.picture import svg
@@ -48,7 +48,7 @@ def at(cases: Sequence[Case], threshold: float) -> list[Move]:
 
 
 def whole(cases: Sequence[Case]) -> Frontier:
-    kept = Kept()
+    kept = KeptRuns()
     for one in cases:
         kept.add(one, (ACCEPT, ESCALATE))
     return frontier(kept, surest=0, doubtful=1)
@@ -235,8 +235,7 @@ def test_everything_drawn_lies_within_the_frame() -> None:
 def test_a_bar_without_end_stretches_no_picture_and_ends_in_an_arrow() -> None:
     seen = [case(0.1 * (i % 10), True, alone=100_000 if i % 40 == 0 else None) for i in range(100)]
     found = simulation(seen)
-    always = found.named("always validate")
-    assert always is not None
+    always = next(one for one in found.policies if one.name == "always validate")
     assert always.cost.value is not None
     assert always.cost.high is not None
     assert always.cost.high > 3.0 * always.cost.value

@@ -14,11 +14,11 @@ from sqlalchemy import inspect, select
 from orchestrator.errors import StoreTooNew
 from orchestrator.store import migrations
 from orchestrator.store.engine import Store
+from orchestrator.store.own_tables import Migration
 from orchestrator.store.statements import table
-from orchestrator.store.tables import Migration, Run
+from orchestrator.store.tables import Run
 from tests.stores import Opener
 
-pytest_plugins = ("tests.store_fixtures",)
 migration = table(Migration)
 OLD_STORE = Path(__file__).parent / "golden" / "store_m002.sql"
 

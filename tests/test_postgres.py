@@ -9,9 +9,7 @@ from sqlalchemy import text
 
 from orchestrator.errors import BudgetExceeded
 from orchestrator.store.engine import Store
-from tests.stores import DAY, claim, intent, line, settlement, usd
-
-pytest_plugins = ("tests.store_fixtures",)
+from tests.stores import DAY, budget_of, calls_of, claim, intent, line, settlement, usd
 
 
 def scalar(store: Store, statement: str) -> Any:
@@ -37,8 +35,8 @@ async def test_a_lost_connection_is_made_again_and_nothing_is_written_twice(post
         "AND datname = current_database()"
     assert scalar(store, killed) > 0
     await asyncio.gather(store.settle(settlement("k1")), store.intend(intent("k2", budgets=(line(100),))))
-    assert [(c.call_id, c.state) for c in await store.calls_of("r1")] == [("k1", "settled"), ("k2", "intent")]
-    budget = await store.budget(DAY)
+    assert [(c.call_id, c.state) for c in calls_of(store, "r1")] == [("k1", "settled"), ("k2", "intent")]
+    budget = budget_of(store, DAY)
     assert budget is not None
     assert (budget.spent, budget.reserved) == (usd(4), usd(10))
     await store.aclose()
@@ -54,7 +52,7 @@ async def test_two_owners_that_make_the_same_budget_at_once_share_it(postgres_ur
             for store in stores
         ), return_exceptions=True)
         assert sorted(type(r).__name__ for r in results) == [BudgetExceeded.__name__, "NoneType"]
-        budget = await stores[0].budget(scope)
+        budget = budget_of(stores[0], scope)
         assert budget is not None
         assert budget.reserved == usd(60)
     for store in stores:
@@ -88,7 +86,7 @@ async def test_owners_that_settle_in_opposite_order_do_not_deadlock(postgres_url
             for store, order in zip(stores, (scopes[::-1], scopes), strict=True) for scope in order
         ))
     for scope in scopes:
-        budget = await stores[0].budget(scope)
+        budget = budget_of(stores[0], scope)
         assert budget is not None
         assert (budget.spent, budget.reserved) == (usd(20), usd(0))
     for store in stores:

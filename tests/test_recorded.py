@@ -24,8 +24,6 @@ from orchestrator.testing import ScriptedModel
 from tests.pipelines import POLICY, user_text, write_pipeline
 from tests.stores import Clock
 
-pytest_plugins = ("tests.store_fixtures",)
-
 AFTER: list[dict[str, Any]] = POLICY["after"]
 BROKEN, UNSURE = AFTER
 LOOK: dict[str, Any] = {"name": "look", "sample": 1.0, "then": "spot_check"}

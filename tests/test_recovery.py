@@ -14,14 +14,15 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from orchestrator.store.engine import Store, pulse
-from orchestrator.store.entries import PriceRecord, Recovered
-from orchestrator.store.leases import RECOVERED, host, process_started
+from orchestrator.store.database import pulse
+from orchestrator.store.engine import Store
+from orchestrator.store.entries import PriceRecord
+from orchestrator.store.leases import RECOVERED, Recovered, host, process_started
+from orchestrator.store.own_tables import Owner
 from orchestrator.store.statements import table
-from orchestrator.store.tables import CallRow, Owner
-from tests.stores import DAY, Clock, Opener, claim, intent, line, settlement, usd
+from orchestrator.store.tables import CallRow
+from tests.stores import DAY, Clock, Opener, budget_of, calls_of, claim, intent, line, settlement, usd
 
-pytest_plugins = ("tests.store_fixtures",)
 call, owner = table(CallRow), table(Owner)
 
 
@@ -68,7 +69,7 @@ async def test_intents_of_a_killed_process_become_unsettled_at_their_bound(opene
     assert list(left) == ["unsettled"]
     assert len(left["unsettled"]) == 5
     assert {(c.error, c.provenance, c.cost_nano) for c in left["unsettled"]} == {(RECOVERED, "unsettled", None)}
-    budget = await store.budget(DAY)
+    budget = budget_of(store, DAY)
     assert budget is not None
     assert (budget.spent, budget.reserved) == (usd(50), usd(0))
 
@@ -97,7 +98,7 @@ async def test_a_killed_process_costs_its_siblings_nothing(opened: Opener, url: 
     got = {line.split()[1] for lines in said.values() for line in lines if line.startswith("got ")}
     assert sent <= {row.call_id for rows in after.values() for row in rows}, "a call that left is not in the ledger"
     assert got <= {row.call_id for row in after["settled"]}, "a settlement that was reported is lost"
-    budget = await watching.budget(DAY)
+    budget = budget_of(watching, DAY)
     assert budget is not None
     assert budget.reserved == usd(0)
     assert budget.spent == usd(4 * len(after["settled"]) + 10 * len(after.get("unsettled", [])))
@@ -111,7 +112,7 @@ async def test_a_lease_that_ran_out_is_recovered_once(opened: Opener, clock: Clo
     clock.now += 31
     found = await asyncio.gather(first.recover(), second.recover())
     assert sorted(found, key=lambda one: one.calls) == [Recovered(owners=0, calls=0), Recovered(owners=1, calls=1)]
-    budget = await first.budget(DAY)
+    budget = budget_of(first, DAY)
     assert budget is not None
     assert (budget.spent, budget.reserved) == (usd(10), usd(0))
 
@@ -124,9 +125,9 @@ async def test_what_a_recovered_owner_still_learns_replaces_the_guess(opened: Op
     await ours.recover()
     for _ in range(2):
         await theirs.settle(settlement("k1", cost=usd(4)))
-    (known,) = await ours.calls_of("r1")
+    (known,) = calls_of(ours, "r1")
     assert (known.state, known.cost, known.error) == ("settled", usd(4), None)
-    budget = await ours.budget(DAY)
+    budget = budget_of(ours, DAY)
     assert budget is not None
     assert (budget.spent, budget.reserved) == (usd(4), usd(0))
 
@@ -135,7 +136,7 @@ async def test_an_owner_taken_for_dead_is_recovered_again_after_it_returned(open
     theirs, ours = await opened(lease_s=30.0), await opened()
     clock.now += 31
     assert (await ours.recover()).owners == 1
-    await theirs._write(pulse)
+    await theirs._writer.submit(pulse, None)
     await theirs.intend(intent("k1"))
     assert await ours.recover() == Recovered(owners=0, calls=0)
     clock.now += 31
@@ -151,7 +152,7 @@ async def test_an_owner_that_asked_after_its_recovery_and_then_died_is_recovered
     await theirs.intend(intent("k1", budgets=(line(100),)))
     assert await ours.recover() == Recovered(owners=1, calls=1)
     assert await ours.recover() == Recovered(owners=0, calls=0)
-    budget = await ours.budget(DAY)
+    budget = budget_of(ours, DAY)
     assert budget is not None
     assert (budget.spent, budget.reserved) == (usd(10), usd(0))
 
@@ -173,9 +174,9 @@ async def test_a_call_given_up_and_then_forgotten_is_still_settled_by_its_owner(
     await ours.recover()
     assert (await ours.forget(run_ids=["r1"])).runs == 1
     await theirs.settle(settlement("k1", cost=usd(4)))
-    (known,) = await ours.calls_of("r1")
+    (known,) = calls_of(ours, "r1")
     assert (known.state, known.cost) == ("settled", usd(4))
-    budget = await ours.budget(DAY)
+    budget = budget_of(ours, DAY)
     assert budget is not None
     assert budget.spent == usd(4)
 
@@ -233,7 +234,7 @@ async def test_closing_leaves_no_open_call_and_of_the_owner_only_the_head_of_its
     await store.intend(intent("k1", budgets=(line(100),)))
     await store.aclose()
     await nothing_sealed.aclose()
-    assert [c.state for c in await watching.calls_of("r1")] == ["unsettled"]
+    assert [c.state for c in calls_of(watching, "r1")] == ["unsettled"]
     with watching.read() as connection:
         left = {row.owner_id: row for row in connection.execute(select(owner))}
     assert set(left) == {watching.owner_id, store.owner_id}

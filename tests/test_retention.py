@@ -11,9 +11,21 @@ from orchestrator.errors import InputError
 from orchestrator.records import Money
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import HandOffEntry, SpotCheckEntry, StepEntry
-from tests.stores import Clock, Opener, claim, ended, intent, kept, line, run_to_the_end, settlement, usd
+from tests.stores import (
+    Clock,
+    Opener,
+    budget_of,
+    calls_of,
+    claim,
+    ended,
+    intent,
+    kept,
+    line,
+    run_to_the_end,
+    settlement,
+    usd,
+)
 
-pytest_plugins = ("tests.store_fixtures",)
 HANDED_OFF: dict[str, Any] = {
     "status": "handed_off", "success": False, "success_source": "status",
     "handoff": HandOffEntry(step="extract", reason="blue is not in stock"),
@@ -38,7 +50,7 @@ async def test_content_and_answers_go_when_their_time_is_over(store: Store, cloc
     assert await contents(store, "r2") == {"task": {"text": "two blue widgets"}, "value": {"colour": "blue"}}
     clock.now += 10
     assert await store.sweep() == 1
-    assert [c.cost for c in await store.calls_of("r1")] == [usd(4)], "accounts stay"
+    assert [c.cost for c in calls_of(store, "r1")] == [usd(4)], "accounts stay"
 
 
 async def test_without_retention_content_goes_with_the_outcome(store: Store) -> None:
@@ -78,12 +90,12 @@ async def test_a_spot_check_pending_keeps_the_account_of_its_task(store: Store) 
     of_task = line(100, "task:r1")
     await run_to_the_end(store, budgets=(of_task,), spot_checks=(SpotCheckEntry(step="extract", propensity=0.1),))
     await store.sweep()
-    budget = await store.budget("task:r1")
+    budget = budget_of(store, "task:r1")
     assert budget is not None
     assert budget.spent == usd(4)
     await store.settle_spot_check("r1", "extract", draft_ok=True)
     await store.sweep()
-    assert await store.budget("task:r1") is None
+    assert budget_of(store, "task:r1") is None
 
 
 async def test_a_spot_check_keeps_its_content_until_it_is_settled(store: Store, clock: Clock) -> None:
@@ -173,12 +185,6 @@ async def test_a_known_failure_evicts_the_answers_behind_it(store: Store) -> Non
     assert list(await store.recall([("", "q"), ("", "other")])) == [("", "other")]
     stats = await store.cache_stats()
     assert (stats.hits, stats.saved) == (1, (Money(nano=4),))
-
-
-async def test_evicting_a_run_says_how_many_answers_went(store: Store) -> None:
-    await run_to_the_end(store)
-    assert await store.evict("r1") == 1
-    assert await store.evict("r1") == 0
 
 
 async def test_opening_a_store_sweeps_it(opened: Opener, clock: Clock) -> None:

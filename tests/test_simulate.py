@@ -18,12 +18,11 @@ from orchestrator.errors import ConfigError, InputError
 from orchestrator.models.logprobs import summarise
 from orchestrator.pipeline import Pipeline
 from orchestrator.quality.what_if.simulate import Simulation, simulate
+from orchestrator.quality.what_if.what_if import PolicyFigures
 from orchestrator.records import Answer, Request, Task, Usage
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
 from tests.pipelines import POLICY, dump, user_text, write_pipeline
-
-pytest_plugins = ("tests.store_fixtures",)
 
 AFTER: list[dict[str, Any]] = POLICY["after"]
 BROKEN, UNSURE = AFTER
@@ -71,6 +70,10 @@ async def asked(store: Store, path: Path, *after: Mapping[str, Any], **how: Any)
     return await simulate(store, load_pipeline(path), policy=given, **how)
 
 
+def figures_of(found: Simulation, name: str) -> PolicyFigures:
+    return next(one for one in found.policies if one.name == name)
+
+
 def recorded(tmp_path: Path, *after: Mapping[str, Any], **settings: Any) -> Path:
     return write_pipeline(tmp_path / "p", policy=policy(*(after or (BROKEN, UNSURE, LOOK))), **settings)
 
@@ -88,10 +91,8 @@ async def test_what_another_policy_would_have_done_is_what_it_does(store: Store,
         step={"confidence": {"from": "logprob.mean", "threshold": -0.7}},
     )
     await run(other, real, *texts)
-    proposed, truth = found.named("proposed"), (await simulate(other, load_pipeline(real))).named("present")
+    proposed, truth = figures_of(found, "proposed"), figures_of(await simulate(other, load_pipeline(real)), "present")
     await other.aclose()
-    assert proposed is not None
-    assert truth is not None
     assert (proposed.accepted, proposed.escalated) == (truth.accepted, truth.escalated)
     low, high = proposed.quality.low, proposed.quality.high
     assert low is not None
@@ -108,8 +109,7 @@ async def test_what_another_policy_would_have_done_is_what_it_does(store: Store,
 
 
 def validation_of(found: Simulation) -> float:
-    always = found.named("always validate")
-    assert always is not None
+    always = figures_of(found, "always validate")
     assert always.cost.value is not None
     return always.cost.value
 
@@ -134,8 +134,7 @@ async def test_it_refuses_where_nothing_was_looked_at_and_names_the_rules(store:
     with pytest.raises(InputError, match=r"by rule 'otherwise' \(accept\).*a spot-check rule would have to") as refused:
         await asked(store, path, threshold=-0.8)
     assert "then: spot_check" in refused.value.hint
-    present = (await asked(store, path)).named("present")
-    assert present is not None
+    present = figures_of(await asked(store, path), "present")
     assert present.quality.value is None
     assert "can never be seen" in present.quality.note
 
@@ -144,8 +143,7 @@ async def test_a_policy_that_escalates_all_that_was_not_looked_at_is_answered(st
     path = recorded(tmp_path, BROKEN, UNSURE)
     await run(store, path, *(f"text {i}" for i in range(60)))
     found = await asked(store, path, {"name": "all", "then": "escalate"})
-    proposed = found.named("proposed")
-    assert proposed is not None
+    proposed = figures_of(found, "proposed")
     assert proposed.quality.value == 1.0
     assert proposed.extrapolated > 0
     assert any("came to be validated otherwise" in note for note in found.notes)
@@ -173,8 +171,7 @@ async def test_shadow_shows_everything(store: Store, tmp_path: Path) -> None:
     path = recorded(tmp_path, BROKEN, UNSURE)
     await run(store, path, *(f"text {i}" for i in range(80)), mode="shadow")
     found = await asked(store, path, threshold=-0.9)
-    always_draft = found.named("always draft")
-    assert always_draft is not None
+    always_draft = figures_of(found, "always draft")
     assert always_draft.quality.low is not None
     assert always_draft.quality.value is not None
     assert 0.5 < always_draft.quality.value < 0.95
@@ -191,8 +188,7 @@ async def test_a_redraft_that_was_never_made_is_counted_and_widens_every_interva
     (why, more), *rest = sorted(found.not_told["proposed"].items(), key=lambda one: one[0])
     assert (why, more, len(rest)) == ("its first draft was not kept", 20, 1)
     assert rest[0][0] == "rule 'again' wants a further draft, which was never made"
-    proposed = found.named("proposed")
-    assert proposed is not None
+    proposed = figures_of(found, "proposed")
     assert proposed.unknown == (20 + rest[0][1]) / 80
     assert proposed.quality.low is not None
     assert proposed.quality.low < 1.0 - proposed.unknown
@@ -216,9 +212,8 @@ async def test_content_is_read_page_by_page_in_either_database(
     store, path = await opened(), recorded(tmp_path)
     await run(store, path, *(f"text {i}" for i in range(30)))
     found = await asked(store, path, {**ODD, "when": "size(task.input.text) == 6"}, UNSURE, LOOK)
-    proposed = found.named("proposed")
+    proposed = figures_of(found, "proposed")
     assert (found.runs, found.not_told["proposed"]) == (30, {})
-    assert proposed is not None
     assert proposed.escalated >= 10 / 30
 
 
@@ -236,8 +231,7 @@ async def test_a_task_that_was_never_drafted_has_no_draft_to_accept(store: Store
     await run(store, path, *(f"text {i}" for i in range(50)))
     found = await asked(store, path, BROKEN, UNSURE, LOOK)
     assert found.not_told["proposed"] == {"no draft was made of it (hard)": 5}
-    present = found.named("present")
-    assert present is not None
+    present = figures_of(found, "present")
     assert present.unknown == 0.0
 
 

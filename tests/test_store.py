@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,11 @@ from orchestrator.store.answers import pack, unpack
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import StepEntry
 from orchestrator.store.statements import table
-from orchestrator.store.tables import Config
+from orchestrator.store.tables import Config, Run
 from tests.stores import (
     Clock,
     Opener,
+    calls_of,
     claim,
     config,
     ended,
@@ -29,11 +31,14 @@ from tests.stores import (
     usd,
 )
 
-pytest_plugins = ("tests.store_fixtures",)
-
 
 async def kinds(store: Store, *claims: object) -> list[str]:
     return [one.kind for one in await store.claim(claims)]  # type: ignore[arg-type]
+
+
+def run_of(store: Store, run_id: str) -> Any:
+    with store.read() as connection:
+        return connection.execute(select(table(Run)).where(table(Run).c.run_id == run_id)).one()
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -78,9 +83,7 @@ async def test_an_open_run_of_a_live_process_is_busy_and_of_a_lapsed_one_is_take
     assert await kinds(ours, claim("r1")) == ["busy"]
     clock.now += 31
     assert await kinds(ours, claim("r1")) == ["resumed"]
-    found = await ours.find_run("p", "", "key of r1")
-    assert found is not None
-    assert found.owner_id == ours.owner_id
+    assert run_of(ours, "r1").owner_id == ours.owner_id
 
 
 async def test_an_owner_that_closed_its_store_leaves_its_open_runs(opened: Opener, url: str, clock: Clock) -> None:
@@ -94,9 +97,9 @@ async def test_an_owner_that_closed_its_store_leaves_its_open_runs(opened: Opene
 async def test_a_changed_configuration_leaves_a_strict_claim_untouched(store: Store) -> None:
     await store.claim([claim("r1")])
     assert await kinds(store, claim("r1", config_id="c2", config_strict=True)) == ["config_changed"]
-    assert (await store.find_run("p", "", "key of r1")).config_id == "c1"  # type: ignore[union-attr]
+    assert run_of(store, "r1").config_id == "c1"
     assert await kinds(store, claim("r1", config_id="c2")) == ["resumed"]
-    assert (await store.find_run("p", "", "key of r1")).config_id == "c2"  # type: ignore[union-attr]
+    assert run_of(store, "r1").config_id == "c2"
 
 
 async def test_a_configuration_is_recorded_once(store: Store) -> None:
@@ -118,13 +121,13 @@ async def test_digests_are_keyed_by_the_store(opened: Opener, url: str) -> None:
 async def test_an_intent_can_be_read_by_others_once_it_returns(opened: Opener) -> None:
     store, other = await opened(), await opened()
     await store.intend(intent("k1"))
-    assert [(c.call_id, c.state) for c in await other.calls_of("r1")] == [("k1", "intent")]
+    assert [(c.call_id, c.state) for c in calls_of(other, "r1")] == [("k1", "intent")]
 
 
 async def test_a_settlement_keeps_what_came_back_and_its_answer(store: Store) -> None:
     await store.intend(intent("k1"))
     await store.settle(settlement("k1", keep=kept("q")))
-    call = (await store.calls_of("r1"))[0]
+    call = calls_of(store, "r1")[0]
     assert (call.state, call.usage, call.cost) == ("settled", Usage(input=7, output=3), usd(4))
     found = (await store.recall([("", "q"), ("", "none")]))
     assert list(found) == [("", "q")]
@@ -136,14 +139,14 @@ async def test_settling_twice_changes_nothing(store: Store) -> None:
     await store.intend(intent("k1"))
     await store.settle(settlement("k1"))
     await store.settle(settlement("k1", cost=usd(999), state="unsettled"))
-    call = (await store.calls_of("r1"))[0]
+    call = calls_of(store, "r1")[0]
     assert (call.state, call.cost) == ("settled", usd(4))
 
 
 async def test_a_settlement_queued_with_its_intent_comes_after_it(store: Store) -> None:
     """A caller cancelled while its intent is being written settles at once: both may share a commit."""
     await asyncio.gather(store.settle(settlement("k1", error="never sent")), store.intend(intent("k1")))
-    assert [(c.state, c.error) for c in await store.calls_of("r1")] == [("settled", "never sent")]
+    assert [(c.state, c.error) for c in calls_of(store, "r1")] == [("settled", "never sent")]
 
 
 async def test_a_cancelled_intent_is_written_all_the_same(store: Store) -> None:
@@ -153,7 +156,7 @@ async def test_a_cancelled_intent_is_written_all_the_same(store: Store) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await store.settle(settlement("k1", cost=usd(0)))
-    assert [(c.state, c.cost) for c in await store.calls_of("r1")] == [("settled", usd(0))]
+    assert [(c.state, c.cost) for c in calls_of(store, "r1")] == [("settled", usd(0))]
 
 
 async def test_a_call_that_cannot_be_written_fails_alone(store: Store) -> None:
@@ -162,7 +165,7 @@ async def test_a_call_that_cannot_be_written_fails_alone(store: Store) -> None:
         *(store.intend(intent(f"k{i}")) for i in range(20)), store.intend(intent("twice")), return_exceptions=True
     )
     assert [type(r) for r in results] == [type(None)] * 20 + [StoreError]
-    assert len(await store.calls_of("r1")) == 21
+    assert len(calls_of(store, "r1")) == 21
 
 
 async def test_answers_stay_with_their_tenant_and_end_with_their_time(store: Store, clock: Clock) -> None:
@@ -172,13 +175,6 @@ async def test_answers_stay_with_their_tenant_and_end_with_their_time(store: Sto
     assert list(await store.recall([("a", "q")])) == [("a", "q")]
     clock.now += 10
     assert await store.recall([("a", "q")]) == {}
-
-
-async def test_signals_lie_beside_the_answer_they_were_measured_on(store: Store) -> None:
-    await store.intend(intent("k1"))
-    await store.settle(settlement("k1", keep=kept("q")))
-    await store.keep_signals([("", "q", b'{"schema":1}'), ("", "gone", b"{}")])
-    assert (await store.recall([("", "q")]))["", "q"].signals == b'{"schema":1}'
 
 
 async def test_a_run_does_not_sign_an_answer_that_another_replaced(store: Store) -> None:

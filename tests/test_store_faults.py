@@ -18,12 +18,11 @@ from sqlalchemy import event
 from orchestrator.errors import StoreError
 from orchestrator.store import leases
 from orchestrator.store.connect import locate
-from orchestrator.store.engine import Store, pulse
+from orchestrator.store.database import pulse
+from orchestrator.store.engine import Store
 from orchestrator.store.entries import HandOffEntry, SpotCheckEntry
-from orchestrator.store.writer import alone
-from tests.stores import claim, intent, line, run_to_the_end, settlement
+from tests.stores import calls_of, claim, intent, line, run_to_the_end, settlement
 
-pytest_plugins = ("tests.store_fixtures",)
 HAND_OFF = HandOffEntry(step="extract", reason="no budget")
 SPOT_CHECKS = (SpotCheckEntry(step="extract", propensity=0.1),)
 
@@ -161,7 +160,7 @@ async def test_a_full_disk_reaches_everyone_who_waits_and_loses_nothing(sqlite_u
     set_most_pages(store, 1_000_000)
     await store.settle(settlement("before"))
     await store.intend(intent("after"))
-    assert [(c.call_id, c.state) for c in await store.calls_of("r1")] == [("before", "settled"), ("after", "intent")]
+    assert [(c.call_id, c.state) for c in calls_of(store, "r1")] == [("before", "settled"), ("after", "intent")]
     await store.aclose()
 
 
@@ -198,7 +197,7 @@ async def test_a_lock_held_elsewhere_is_waited_for(sqlite_url: str, tmp_path: Pa
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     waiting = asyncio.ensure_future(store.intend(intent("k1")))
-    assert await store.calls_of("r1") == [], "readers go on"
+    assert calls_of(store, "r1") == [], "readers go on"
     assert not waiting.done()
     other.execute("COMMIT")
     await asyncio.wait_for(waiting, 30)
@@ -222,9 +221,9 @@ async def test_no_everyday_statement_reads_a_whole_table(sqlite_url: str) -> Non
     await store.settle_spot_check("r1", "extract", draft_ok=False)
     await store.resolve_handoff("r1", value=1, success=False)
     await store.escalation_share("p", 0.0)
-    await store._write(pulse)
+    await store._writer.submit(pulse, None)
     await store.forget(run_ids=["r2"])
-    await store._write(alone(leases.leave))
+    await store._write(leases.leave)
     plans = sqlite3.connect(store.place.path)  # type: ignore[arg-type]  # a file, as the URL says
     read = {
         row[3]: statement for statement, values in said.items() if statement.startswith(("SELECT", "UPDATE", "DELETE"))

@@ -1,4 +1,4 @@
-"""Every provider's usage becomes disjoint classes that sum to the bill; what is malformed becomes None."""
+"""The usage of an answer becomes disjoint classes that sum to the bill; what is malformed becomes None."""
 
 from __future__ import annotations
 
@@ -26,87 +26,44 @@ PRICES = {"input": 3, "input_audio": 10, "cache_read": "0.3", "cache_write": "3.
 
 
 @pytest.mark.parametrize(
-    ("provider", "told", "expected", "bill"),
+    ("told", "expected", "bill"),
     [
-        pytest.param("openai", shape(
+        pytest.param(shape(
             prompt_tokens=2006, completion_tokens=300, total_tokens=2306,
             prompt_tokens_details={"cached_tokens": 1920, "audio_tokens": 0},
             completion_tokens_details={"reasoning_tokens": 192, "accepted_prediction_tokens": 0},
         ), Usage(input=86, cache_read=1920, output=108, reasoning=192),
             86 * 3000 + 1920 * 300 + 108 * 15000 + 192 * 18000, id="OpenAI chat"),
-        pytest.param("openai", shape(
+        pytest.param(shape(
             prompt_tokens=1500, completion_tokens=400, total_tokens=1900,
             prompt_tokens_details={"cached_tokens": 500, "cache_write_tokens": 300, "audio_tokens": 200},
             completion_tokens_details={"audio_tokens": 350, "reasoning_tokens": 0},
         ), Usage(input=500, input_audio=200, cache_read=500, cache_write=300, output=50, output_audio=350),
             500 * 3000 + 200 * 10000 + 500 * 300 + 300 * 3750 + 50 * 15000 + 350 * 20000, id="OpenAI chat with audio"),
-        pytest.param("openai", shape(
+        pytest.param(shape(
             prompt_tokens=1000, completion_tokens=10, total_tokens=1010,
             prompt_tokens_details={
                 "cached_tokens": 600, "audio_tokens": 700, "cached_tokens_details": {"audio_tokens": 450},
             },
         ), Usage(input=150, input_audio=250, cache_read=600, output=10),
             150 * 3000 + 250 * 10000 + 600 * 300 + 10 * 15000, id="OpenAI, a part of the audio cached"),
-        pytest.param("openai", shape(
-            input_tokens=75, input_tokens_details={"cached_tokens": 64, "cache_write_tokens": 4}, output_tokens=1186,
-            output_tokens_details={"reasoning_tokens": 1024}, total_tokens=1261,
-        ), Usage(input=7, cache_read=64, cache_write=4, output=162, reasoning=1024),
-            7 * 3000 + 64 * 300 + 4 * 3750 + 162 * 15000 + 1024 * 18000, id="OpenAI responses"),
-        pytest.param("anthropic", shape(
-            input_tokens=50, cache_read_input_tokens=100_000, cache_creation_input_tokens=248, output_tokens=503,
-            service_tier="standard",
-        ), Usage(input=50, cache_read=100_000, cache_write=248, output=503),
-            50 * 3000 + 100_000 * 300 + 248 * 3750 + 503 * 15000, id="Anthropic"),
-        pytest.param("anthropic", shape(
-            input_tokens=2048, cache_read_input_tokens=1800, cache_creation_input_tokens=248, output_tokens=503,
-            cache_creation={"ephemeral_5m_input_tokens": 148, "ephemeral_1h_input_tokens": 100},
-        ), Usage(input=2048, cache_read=1800, cache_write=148, cache_write_1h=100, output=503),
-            2048 * 3000 + 1800 * 300 + 148 * 3750 + 100 * 6000 + 503 * 15000, id="Anthropic, two lives of the cache"),
-        pytest.param("anthropic", shape(
-            input_tokens=45_000, output_tokens=1234, iterations=[
-                {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3500},
-                {"type": "message", "input_tokens": 23_000, "output_tokens": 1000, "cache_read_input_tokens": 9},
-            ],
-        ), Usage(input=203_000, cache_read=9, output=4500),
-            203_000 * 3000 + 9 * 300 + 4500 * 15000, id="Anthropic, several passes: their sum is the bill"),
-        pytest.param("anthropic", shape(input_tokens=50, output_tokens=3), Usage(input=50, output=3),
-                     50 * 3000 + 3 * 15000, id="Anthropic without a cache"),
-        pytest.param("gemini", shape(
-            promptTokenCount=500, cachedContentTokenCount=400, candidatesTokenCount=20, thoughtsTokenCount=70,
-            totalTokenCount=590, promptTokensDetails=[{"modality": "TEXT", "tokenCount": 500}],
-        ), Usage(input=100, cache_read=400, output=20, reasoning=70),
-            100 * 3000 + 400 * 300 + 20 * 15000 + 70 * 18000, id="Gemini"),
-        pytest.param("gemini", shape(
-            promptTokenCount=800, cachedContentTokenCount=100, candidatesTokenCount=60, totalTokenCount=880,
-            toolUsePromptTokenCount=20, cacheTokensDetails=[{"modality": "AUDIO", "tokenCount": 100}],
-            promptTokensDetails=[{"modality": "TEXT", "tokenCount": 300}, {"modality": "AUDIO", "tokenCount": 500}],
-            candidatesTokensDetails=[{"modality": "AUDIO", "tokenCount": 45}],
-        ), Usage(input=320, input_audio=400, cache_read=100, output=15, output_audio=45),
-            320 * 3000 + 400 * 10000 + 100 * 300 + 15 * 15000 + 45 * 20000, id="Gemini with audio"),
-        pytest.param("gemini", shape(
-            prompt_token_count=10, candidates_token_count=30, thoughts_token_count=20, total_token_count=40,
-        ), Usage(input=10, output=10, reasoning=20), 10 * 3000 + 10 * 15000 + 20 * 18000,
-            id="Gemini by its package, thoughts counted in"),
-        pytest.param("deepseek", shape(
+        pytest.param(shape(
             prompt_tokens=100, prompt_cache_hit_tokens=64, prompt_cache_miss_tokens=36, completion_tokens=40,
             total_tokens=140, completion_tokens_details={"reasoning_tokens": 30},
         ), Usage(input=36, cache_read=64, output=10, reasoning=30),
             36 * 3000 + 64 * 300 + 10 * 15000 + 30 * 18000, id="DeepSeek"),
-        pytest.param("mistral", shape(
+        pytest.param(shape(
             prompt_tokens=19, completion_tokens=29, total_tokens=48, prompt_audio_seconds=None,
             prompt_tokens_details={"cached_tokens": 8},
         ), Usage(input=11, cache_read=8, output=29), 11 * 3000 + 8 * 300 + 29 * 15000, id="Mistral"),
-        pytest.param("vllm", shape(
+        pytest.param(shape(
             prompt_tokens=26, completion_tokens=12, total_tokens=38, prompt_tokens_details=None,
         ), Usage(input=26, output=12), 26 * 3000 + 12 * 15000, id="vLLM"),
-        pytest.param("vllm", shape(
+        pytest.param(shape(
             prompt_tokens=26, completion_tokens=12, total_tokens=38, prompt_tokens_details={"cached_tokens": 16},
         ), Usage(input=10, cache_read=16, output=12), 10 * 3000 + 16 * 300 + 12 * 15000,
             id="vLLM with its prefix cache shown"),
-        pytest.param("ollama", shape(
-            model="llama", done=True, prompt_eval_count=26, eval_count=298, eval_duration=4_709_213_000,
-        ), Usage(input=26, output=298), 26 * 3000 + 298 * 15000, id="Ollama"),
-        pytest.param("litellm", shape(
+        pytest.param(shape(
             prompt_tokens=2196, completion_tokens=503, total_tokens=2699, cache_read_input_tokens=1800,
             cache_creation_input_tokens=248, prompt_tokens_details={
                 "cached_tokens": 1800, "cache_write_tokens": 248, "cache_creation_tokens": 248, "text_tokens": 148,
@@ -114,14 +71,14 @@ PRICES = {"input": 3, "input_audio": 10, "cache_read": "0.3", "cache_write": "3.
             },
         ), Usage(input=148, cache_read=1800, cache_write=148, cache_write_1h=100, output=503),
             148 * 3000 + 1800 * 300 + 148 * 3750 + 100 * 6000 + 503 * 15000, id="LiteLLM, of Anthropic"),
-        pytest.param("litellm", shape(
+        pytest.param(shape(
             prompt_tokens=820, completion_tokens=130, total_tokens=950, reasoning_tokens=70,
             cache_read_input_tokens=100, prompt_tokens_details={
                 "cached_tokens": 100, "audio_tokens": 400, "text_tokens": 300, "tool_use_tokens": 20,
             }, completion_tokens_details={"reasoning_tokens": 70, "audio_tokens": 45, "text_tokens": 15},
         ), Usage(input=320, input_audio=400, cache_read=100, output=15, output_audio=45, reasoning=70),
             320 * 3000 + 400 * 10000 + 100 * 300 + 15 * 15000 + 45 * 20000 + 70 * 18000, id="LiteLLM, of Gemini"),
-        pytest.param("", shape(
+        pytest.param(shape(
             prompt_tokens=32, completion_tokens=9, total_tokens=141,
             completion_tokens_details={"reasoning_tokens": 100},
         ), Usage(input=32, output=9, reasoning=100), 32 * 3000 + 9 * 15000 + 100 * 18000,
@@ -129,9 +86,9 @@ PRICES = {"input": 3, "input_audio": 10, "cache_read": "0.3", "cache_write": "3.
     ],
 )
 def test_each_shape_becomes_disjoint_classes_and_the_bill_computed_by_hand(
-    provider: str, told: dict[str, Any], expected: Usage, bill: int
+    told: dict[str, Any], expected: Usage, bill: int
 ) -> None:
-    found = normalise(told, provider)
+    found = normalise(told)
     assert found == expected
     assert PriceEntry.model_validate({"model": "m", "per_million": PRICES}).cost(found).nano == bill
 
@@ -159,7 +116,7 @@ def test_litellm_passes_on_the_tier_and_the_lives_of_the_cache_that_anthropic_to
     told = {"input_tokens": 9, "output_tokens": 3, "cache_creation_input_tokens": 7, "service_tier": "batch",
             "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 5}}
     usage = AnthropicConfig().calculate_usage(usage_object=told, reasoning_content=None).model_dump()
-    assert normalise(usage, "litellm") == Usage(input=9, cache_write=2, cache_write_1h=5, output=3)
+    assert normalise(usage) == Usage(input=9, cache_write=2, cache_write_1h=5, output=3)
     assert service_tier({"usage": usage}) == "batch"
 
 
@@ -169,8 +126,8 @@ def test_litellms_own_usage_of_an_anthropic_answer_is_read() -> None:
     told = LiteLLMUsage(
         prompt_tokens=23, completion_tokens=12, total_tokens=35,
         cache_read_input_tokens=7, cache_creation_input_tokens=5,
-    )
-    assert normalise(told, "litellm") == Usage(input=11, cache_read=7, cache_write=5, output=12)
+    ).model_dump()
+    assert normalise(told) == Usage(input=11, cache_read=7, cache_write=5, output=12)
 
 
 @pytest.mark.parametrize(
@@ -184,11 +141,9 @@ def test_litellms_own_usage_of_an_anthropic_answer_is_read() -> None:
         {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 6}},
         {"prompt_tokens": 5, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 3}},
         {"prompt_tokens": 0, "completion_tokens": 0},
-        {"input_tokens": 3, "output_tokens": -4},
-        {"promptTokenCount": 3, "cachedContentTokenCount": 4},
-        {"prompt_eval_count": 3, "eval_count": -1},
-        {"input_tokens": 3, "output_tokens": 4, "cache_creation_input_tokens": 2,
-         "cache_creation": {"ephemeral_1h_input_tokens": 3}},
+        {"prompt_tokens": 3, "completion_tokens": 4, "cache_creation_input_tokens": 2,
+         "prompt_tokens_details": {"cache_creation_token_details": {"ephemeral_1h_input_tokens": 3}}},
+        {"input_tokens": 3, "output_tokens": 4},
         {"prompt_tokens": 5, "completion_tokens": 2, "completion_tokens_details": {"audio_tokens": 3}},
     ],
 )
@@ -214,20 +169,9 @@ def test_openai_classes_sum_to_the_totals_on_the_bill(
     assert found.total == told["total_tokens"]
 
 
-@given(read=COUNT, write=COUNT, fresh=st.integers(1, 10**7), text=COUNT)
-def test_anthropic_classes_sum_to_every_token_it_bills(read: int, write: int, fresh: int, text: int) -> None:
-    told = {
-        "input_tokens": fresh, "cache_read_input_tokens": read, "cache_creation_input_tokens": write,
-        "output_tokens": text,
-    }
-    found = normalise(told, "anthropic")
-    assert found is not None
-    assert found.total == sum(told.values())
-
-
 @given(told=st.dictionaries(
-    st.sampled_from(["prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens",
-                     "prompt_tokens_details", "cache_read_input_tokens", "promptTokenCount", "thoughtsTokenCount"]),
+    st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details",
+                     "completion_tokens_details", "cache_read_input_tokens", "reasoning_tokens"]),
     st.one_of(st.none(), st.integers(-5, 50), st.text(max_size=2), st.booleans(), st.floats(),
               st.dictionaries(st.sampled_from(["cached_tokens", "reasoning_tokens"]), st.integers(-5, 50))),
 ))

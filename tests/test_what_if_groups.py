@@ -20,7 +20,7 @@ from orchestrator.quality.history.numbers import Numbers
 from orchestrator.quality.what_if import replay, replaying
 from orchestrator.quality.what_if.cases import Case
 from orchestrator.quality.what_if.cost_ratio import cost_ratio
-from orchestrator.quality.what_if.groups import Group, Kept, grouped
+from orchestrator.quality.what_if.groups import Group, KeptRuns, grouped
 from orchestrator.quality.what_if.linear_costs import Costing
 from orchestrator.quality.what_if.mean_shape import Form, shape_of
 from orchestrator.quality.what_if.plainness import compares_plainly
@@ -91,7 +91,7 @@ def test_at_each_threshold_stand_the_groups_of_the_moves_made_there() -> None:
     cases = [drawn(generator) for _ in range(400)]
     moves = [(generator.choice([ACCEPT, ESCALATE]), generator.choice([ESCALATE, Move(kind="hand_off", rule="x")]))
              for _ in cases]
-    kept = Kept()
+    kept = KeptRuns()
     for case, both in zip(cases, moves, strict=True):
         kept.add(case, both)
     levels = kept.confidences()
@@ -126,7 +126,7 @@ def test_a_run_takes_some_fifty_bytes_and_not_some_thousand() -> None:
     generator = random.Random(1)
     cases = [Case(propensity=0.02, right=None, look="possible", confidence=generator.random(), draft=20_000 + i,
                   draft_bound=40_000, decided="rule 'otherwise' (accept)") for i in range(20_000)]
-    kept = Kept()
+    kept = KeptRuns()
     tracemalloc.start()
     for case in cases:
         kept.add(case, (ACCEPT, ACCEPT, ACCEPT, ESCALATE))

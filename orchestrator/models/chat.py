@@ -65,9 +65,7 @@ def encoded(value: Any, model: str) -> bytes:
         raise RequestRefused(f"the request to {model!r} is no JSON: {error}", sent=False) from error
 
 
-def read(
-    reply: Json, *, request_bytes: int, endpoint: str, latency_ms: float, asked: str, provider: str = ""
-) -> Answer:
+def read(reply: Json, *, request_bytes: int, endpoint: str, latency_ms: float, asked: str) -> Answer:
     """The Answer in a parsed reply. Raises BadAnswer (with what was billed, where it is told) for anything else.
 
     `request_bytes` (the request as sent) and the answer's size stand in where usage is missing. The model that
@@ -75,7 +73,7 @@ def read(
     """
     if not isinstance(reply, dict):
         raise BadAnswer(f"{endpoint} answered JSON that is no object", endpoint=endpoint)
-    billed, tier = normalise(reply.get("usage"), provider), service_tier(reply)
+    billed, tier = normalise(reply.get("usage")), service_tier(reply)
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None

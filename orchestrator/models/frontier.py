@@ -74,7 +74,7 @@ class FrontierModel:
         if isinstance(found := headers.get("llm_provider-request-id"), str):
             reply["id"] = found  # Anthropic's: LiteLLM puts an id of its own in the reply
         return chat.read(
-            reply, request_bytes=size, endpoint=endpoint, asked=self.name, provider="litellm",
+            reply, request_bytes=size, endpoint=endpoint, asked=self.name,
             latency_ms=(time.perf_counter() - started) * 1000,
         )
 

@@ -66,7 +66,7 @@ class ServedModel:
         else:
             reply = await self._post(content, call_id=call_id, endpoint=endpoint, timeout_s=timeout_s)
         return chat.read(
-            reply, request_bytes=len(content), endpoint=endpoint, asked=self.name, provider=self._config.kind,
+            reply, request_bytes=len(content), endpoint=endpoint, asked=self.name,
             latency_ms=(time.perf_counter() - started) * 1000,
         )
 

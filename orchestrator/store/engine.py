@@ -24,6 +24,7 @@ from orchestrator.store import (
     learned,
     leases,
     outcomes,
+    resolutions,
     retention,
     runs,
     spending,
@@ -52,6 +53,7 @@ from orchestrator.store.feedback import PendingSpotCheck, StoredHandOff
 from orchestrator.store.lapses import CheckedDraft, HourOfTasks, InUse, StoredLapse
 from orchestrator.store.learned import Ended, FeedbackEntry, FeedbackTaken
 from orchestrator.store.leases import Recovered
+from orchestrator.store.resolutions import Refused, Resolution
 from orchestrator.store.retention import Forgotten
 from orchestrator.store.spending import SpentSoFar
 from orchestrator.store.statements import Transaction
@@ -183,8 +185,17 @@ class Store(Database):
         return await self._read(feedback.handoffs, pipeline, open_only)
 
     async def resolve_handoff(self, run_id: str, *, value: Json, success: bool, reason: str = "") -> None:
-        """Close a hand-off with a person's value. Raises InputError where none is open."""
-        await self._write(feedback.resolve, run_id, value, success, reason)
+        """Close a hand-off with a person's value. Raises InputError where none is open, or the value breaks the
+        output schema of its step."""
+        await self.resolve_handoffs([Resolution(run_id=run_id, value=value, success=success, reason=reason)])
+
+    async def resolve_handoffs(self, wanted: Sequence[Resolution]) -> None:
+        """The same for many, in one commit: all of them, or none."""
+        await self._write(resolutions.resolve, wanted)
+
+    async def refused_resolutions(self, wanted: Sequence[Resolution]) -> list[Refused | None]:
+        """For each, in their order, what stands against it; None where nothing does."""
+        return await self._read(resolutions.refusals, wanted)
 
     async def pending_spot_checks(self, pipeline: str, limit: int = 100) -> list[PendingSpotCheck]:
         """Spot checks still to be made by this process, those of lapsed owners included: they become ours."""

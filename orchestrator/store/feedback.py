@@ -9,19 +9,18 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from orchestrator.errors import InputError
 from orchestrator.records import Json
 from orchestrator.store import again, answers, cells, closes, leases, retention, seals
 from orchestrator.store.entries import FeedbackSource, SpotCheckState, entry
 from orchestrator.store.outcomes import contents_of
-from orchestrator.store.statements import Row, Transaction, insert, inserting, table
-from orchestrator.store.tables import Content, Feedback, HandOff, OutcomeRow, Run, SpotCheck
+from orchestrator.store.statements import Row, Transaction, inserting, table
+from orchestrator.store.tables import Feedback, HandOff, OutcomeRow, Run, SpotCheck, StepRow
 
 _hand_off, _spot_check, _run = table(HandOff), table(SpotCheck), table(Run)
-_outcome, _content = table(OutcomeRow), table(Content)
+_outcome, _step = table(OutcomeRow), table(StepRow)
 _FEEDBACK = inserting(
     Feedback, "feedback_id", "run_id", "source", "success", "reason", "at", "sealed_by", "seal_no", "seal"
 )
@@ -30,7 +29,7 @@ _FEEDBACK = inserting(
 @entry
 class StoredHandOff:
     """A task given to a person, with what was said where it is still kept (`task`, `draft:STEP`, …). `done_again`: it
-    was taken back, and no person resolved it."""
+    was taken back, and no person resolved it. `rule` is what gave it away."""
 
     run_id: str
     pipeline: str
@@ -41,6 +40,7 @@ class StoredHandOff:
     resolved_at: float | None
     contents: Mapping[str, Json]
     done_again: bool = False
+    rule: str | None = None
 
 
 @entry
@@ -62,11 +62,12 @@ def record(
     """Append what was learned of a run. Raises InputError where no such run has ended."""
     if transaction.execute(select(_outcome.c.run_id).where(_outcome.c.run_id == run_id)).first() is None:
         raise InputError(f"no run {run_id!r} with an outcome in this store", hint="see `orchestrator explain RUN_ID`")
-    _append(transaction, run_id, success, reason, source, transaction.now if at is None else at)
+    append_said(transaction, [(run_id, source, success, reason)], transaction.now if at is None else at)
 
 
-def _append(transaction: Transaction, run_id: str, success: bool, reason: str, source: str, at: float) -> None:
-    append(transaction, [(f"f_{secrets.token_hex(8)}", run_id, source, success, reason, at)])
+def append_said(transaction: Transaction, said: Sequence[tuple[str, FeedbackSource, bool, str]], at: float) -> None:
+    """Words of one moment, as (run id, source, success, reason), each a row of its own."""
+    append(transaction, [(f"f_{secrets.token_hex(8)}", *one, at) for one in said])
 
 
 def append(transaction: Transaction, rows: Sequence[Row]) -> None:
@@ -89,7 +90,11 @@ def append(transaction: Transaction, rows: Sequence[Row]) -> None:
 def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> list[StoredHandOff]:
     """Tasks given to people, oldest first, with what is kept of them."""
     h = _hand_off.c
-    wanted = select(_hand_off, _run.c.task_key).join(_run, _run.c.run_id == h.run_id).order_by(h.created_at, h.run_id)
+    decided = and_(_step.c.run_id == h.run_id, _step.c.step == h.step)
+    wanted = (
+        select(_hand_off, _run.c.task_key, _step.c.rule).join(_run, _run.c.run_id == h.run_id)
+        .outerjoin(_step, decided).order_by(h.created_at, h.run_id)
+    )
     if open_only:
         wanted = wanted.where(h.resolved_at.is_(None))
     if pipeline is not None:
@@ -100,35 +105,10 @@ def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> l
         StoredHandOff(
             run_id=row.run_id, pipeline=row.pipeline, tenant=row.tenant, step=row.step, reason=row.reason,
             created_at=row.created_at, resolved_at=row.resolved_at, contents=contents.get(row.run_id, {}),
-            done_again=again.is_aside(row.task_key),
+            done_again=again.is_aside(row.task_key), rule=row.rule,
         )
         for row in rows
     ]
-
-
-def resolve(transaction: Transaction, run_id: str, value: Json, success: bool, reason: str) -> None:
-    """Close a hand-off with a person's value. Raises InputError for one that is not open."""
-    again.refuse_success(transaction, [run_id])
-    row = transaction.execute(
-        select(_hand_off.c.tenant, _hand_off.c.resolved_at).where(_hand_off.c.run_id == run_id).with_for_update()
-    ).one_or_none()
-    if row is None or row.resolved_at is not None:
-        was = "was never handed off" if row is None else "was resolved already"
-        raise InputError(f"run {run_id!r} {was}", hint="see `orchestrator handoffs list`")
-    transaction.execute(_hand_off.update().where(_hand_off.c.run_id == run_id).values(resolved_at=transaction.now))
-    keep_until = _retention_of(transaction, run_id)
-    if value is not None and (keep_until is None or keep_until > transaction.now):
-        transaction.execute(insert(_content, transaction.dialect).values(
-            run_id=run_id, kind="resolved", tenant=row.tenant, body=orjson.dumps(value), keep_until=keep_until
-        ))
-    _append(transaction, run_id, success, reason, "hand_off", transaction.now)
-    retention.after_settling(transaction, run_id)
-
-
-def _retention_of(transaction: Transaction, run_id: str) -> float | None:
-    """How long what is said of a run is kept: as long as what is kept of it already; nothing where that is gone."""
-    until = transaction.execute(select(_content.c.keep_until).where(_content.c.run_id == run_id)).scalars().all()
-    return max((one for one in until if one is not None), default=None) if until else 0.0
 
 
 # -- spot checks -------------------------------------------------------------------------------------------------------
@@ -172,6 +152,6 @@ def settle_spot_check(
     if closed.rowcount != 1:
         return
     if draft_ok is not None:
-        _append(transaction, run_id, draft_ok, "", "spot_check", transaction.now)
+        append_said(transaction, [(run_id, "spot_check", draft_ok, "")], transaction.now)
     retention.after_settling(transaction, run_id)
 
