@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from orchestrator.config.pipeline import ModelConfig
 from orchestrator.errors import ConfigError, RequestRefused
@@ -265,3 +267,24 @@ def test_every_kind_of_client_honours_the_protocol(use: str) -> None:
     assert isinstance(client, ModelClient)
     assert client.endpoints
     assert client.name == config.target
+
+
+async def test_the_tier_that_gemini_tells_with_its_usage_is_read() -> None:
+    """LiteLLM takes it out of the usage and hides it; without it a flexible call would be priced as a standard one."""
+    reply = {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "a"}]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {
+            "promptTokenCount": 9, "candidatesTokenCount": 1, "totalTokenCount": 10, "trafficType": "ON_DEMAND_FLEX",
+        },
+        "modelVersion": "gemini-2.5-flash",
+    }
+
+    async def generate(request: web.BaseRequest) -> web.Response:
+        return web.json_response(reply)
+
+    async with RawTestServer(generate, host="127.0.0.1") as served:
+        base = f"http://127.0.0.1:{served.port}/v1beta"
+        answer = await ask(frontier(base, "gemini/gemini-2.5-flash"))
+    assert (answer.text, answer.tier) == ("a", "flex")
+    assert answer.usage is not None
+    assert (answer.usage.input, answer.usage.output) == (9, 1)

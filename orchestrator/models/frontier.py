@@ -107,7 +107,7 @@ class FrontierModel:
             async with asyncio.timeout(timeout_s):
                 response = await litellm.acompletion(**arguments)
             hidden = getattr(response, "_hidden_params", None) or {}
-            return response.model_dump(), hidden.get("additional_headers") or {}
+            return _with_traffic_type(response.model_dump(), hidden), hidden.get("additional_headers") or {}
         except Exception as error:  # LiteLLM's errors share no base: faults tells them apart
             raise faults.from_sdk(error, endpoint, secrets=self._secrets, outer=outer) from error
 
@@ -119,6 +119,12 @@ class FrontierModel:
 
     async def aclose(self) -> None:
         """LiteLLM keeps one pool of connections for the whole process and closes it at exit."""
+
+
+def _with_traffic_type(reply: dict[str, Any], hidden: Mapping[str, Any]) -> dict[str, Any]:
+    """Gemini's tier: LiteLLM takes it out of the usage, where Google tells it."""
+    told = (hidden.get("provider_specific_fields") or {}).get("traffic_type")
+    return reply if told is None else {**reply, "usage": {**(reply.get("usage") or {}), "trafficType": told}}
 
 
 @cache
