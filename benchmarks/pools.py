@@ -26,6 +26,8 @@ from orchestrator.quality.records import Loss
 
 Floats = NDArray[np.float64]
 DEFAULT_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+RECORDED = ("banking77", "clinc150")
+"""Pools that a benchmark of this folder records; each has an option of its name."""
 LOSSES: tuple[Loss, ...] = ("regret", "selective")
 
 
@@ -178,7 +180,8 @@ def ranks(values: Sequence[float] | Floats) -> Floats:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ORCHESTRATOR_DATA", DEFAULT_DATA)),
                         help="folder with routellm/ and anytime_gsm8k/ (default: %(default)s)")
-    parser.add_argument("--banking77", type=Path, help="JSONL recorded by benchmarks/banking77")
+    for name in RECORDED:
+        parser.add_argument(f"--{name}", type=Path, help=f"JSONL recorded by `python -m benchmarks.{name}`")
     parser.add_argument("--pools", help="only these, by name, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -190,7 +193,7 @@ def pools(asked: argparse.Namespace) -> list[Pool]:
 
     wanted = set(asked.pools.split(",")) if asked.pools else None
     found: list[Pool] = []
-    for name, load in public_pools.loaders(asked.data, asked.banking77).items():
+    for name, load in public_pools.loaders(asked.data, {one: getattr(asked, one) for one in RECORDED}).items():
         if wanted is None or name in wanted:
             try:
                 found.append(load())
@@ -206,7 +209,7 @@ def print_head(asked: argparse.Namespace) -> None:
     """The machine, the versions and every option, so that the figures below can be had again."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn"))
     print(f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {versions}")
-    options = {k: v for k, v in vars(asked).items() if k not in ("data", "banking77", "peer") and v is not None}
+    options = {k: v for k, v in vars(asked).items() if k not in ("data", *RECORDED, "peer") and v is not None}
     print(f"{Path(sys.argv[0]).name}: {', '.join(f'{k} {v}' for k, v in options.items())}\n", flush=True)
 
 

@@ -4,8 +4,9 @@
     gsm8k_4    the same tasks, all four drafts of each paid for, so that their agreement is known
     mixtral    RouteLLM's GSM8K: Mixtral's recorded answers, no confidence; the score is how short the answer is
     mmlu       RouteLLM's MMLU: Mixtral and GPT-4; the score is an out-of-fold classifier on the prompt alone
-    banking77  recorded by benchmarks/banking77, as JSONL of {score, draft_ok, validator_ok, draft_cost,
+    banking77  recorded by `python -m benchmarks.banking77`, as JSONL of {score, draft_ok, validator_ok, draft_cost,
                validator_cost, features: {name: number or null}}
+    clinc150   the same by `python -m benchmarks.clinc150`
 
 Costs are RouteLLM's prices (arXiv 2406.18665: 0.24 USD a million tokens for Mixtral, 24.7 for GPT-4) on recorded text
 at four characters a token; no tokens are recorded.
@@ -19,7 +20,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pools import Item, Pool, pool, ranks
+from pools import RECORDED, Item, Pool, pool, ranks
 
 MIXTRAL, GPT4 = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
 USD_PER_CHARACTER = {"draft": 0.24e-6 / 4, "validator": 24.7e-6 / 4}
@@ -47,10 +48,11 @@ class Problem:
     validator_text: str
 
 
-def loaders(data: Path, banking77_file: Path | None) -> dict[str, Callable[[], Pool]]:
+def loaders(data: Path, recorded_files: Mapping[str, Path | None]) -> dict[str, Callable[[], Pool]]:
+    """By name. `recorded_files` has one for each of the pools RECORDED, None where it is not given."""
     return {
         "gsm8k": lambda: gsm8k(data), "gsm8k_4": lambda: gsm8k(data, four=True), "mixtral": lambda: mixtral(data),
-        "mmlu": lambda: mmlu(data), "banking77": partial(banking77, banking77_file),
+        "mmlu": lambda: mmlu(data), **{name: partial(recorded, name, recorded_files[name]) for name in RECORDED},
     }
 
 
@@ -179,9 +181,9 @@ def out_of_fold(prompts: Sequence[str], right: Sequence[bool], folds: int = 5) -
     return [float(score) for score in scores]
 
 
-def banking77(file: Path | None) -> Pool:
+def recorded(name: str, file: Path | None) -> Pool:
     if file is None:
-        raise FileNotFoundError("record it with benchmarks/banking77 and give --banking77 FILE")
+        raise FileNotFoundError(f"record it with `python -m benchmarks.{name}` and give --{name} FILE")
     with file.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     covariates = ranks([hash_to_unit(json.dumps(row, sort_keys=True)) for row in rows])
@@ -191,7 +193,7 @@ def banking77(file: Path | None) -> Pool:
              validator_cost=float(row["validator_cost"]), features=row["features"], covariate=float(c))
         for row, c in zip(rows, covariates, strict=True)
     ]
-    return pool("banking77", "a tiny drafter served by a real vLLM", items)
+    return pool(name, "a tiny drafter served by a real vLLM", items)
 
 
 def hash_to_unit(text: str) -> float:

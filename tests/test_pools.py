@@ -140,20 +140,22 @@ def test_a_question_in_one_file_only_is_an_error(tmp_path: Path) -> None:
         public_pools.problems(tmp_path)
 
 
-def test_recorded_banking77_is_read_as_it_was_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", pools.RECORDED)
+def test_a_recorded_pool_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     rows = [
         {"score": score, "draft_ok": ok, "validator_ok": True, "draft_cost": 0.001, "validator_cost": "0.02",
          "features": {"lp_mean": score, "missing": None}}
         for score, ok in ((-0.1, True), (-0.9, False), (None, False), (-0.2, True))
     ]
-    file = tmp_path / "banking77.jsonl"
+    file = tmp_path / "records.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pool = public_pools.banking77(file)
+    pool = public_pools.recorded(name, file)
+    assert pool.name == name
     assert pool.population.accepted(-10.0) == 3  # the draft without a score is never accepted
     assert pool.items[0].features == {"lp_mean": -0.1, "missing": None}
     assert pool.population.validator_cost.tolist() == [0.02] * 4
-    with pytest.raises(FileNotFoundError, match="--banking77"):
-        public_pools.banking77(None)
+    with pytest.raises(FileNotFoundError, match=f"--{name}"):
+        public_pools.recorded(name, None)
 
 
 @needs_data

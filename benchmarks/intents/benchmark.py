@@ -1,9 +1,9 @@
 """A cascade on real text: train two tiny models, serve both by a real vLLM, certify on one half, measure on the other.
 
-    python -m benchmarks.banking77 ../shared/data/banking77 [--work FOLDER] [--resume]
+    python -m benchmarks.DATASET FOLDER_OF_THE_DATA [--work FOLDER] [--resume]
 
-Needs vLLM (`bash .ci/vllm.sh`) and two cores; about a quarter of an hour. Prints a table, and writes records.jsonl
-(one line a test task) into the work folder, for other benchmarks.
+DATASET is banking77 or clinc150. Needs vLLM (`bash .ci/vllm.sh`) and two cores; about a quarter of an hour. Prints a
+table, and writes records.jsonl (one line a test task) into the work folder, for other benchmarks.
 """
 
 from __future__ import annotations
@@ -16,41 +16,42 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.banking77 import data, results, table
-from benchmarks.banking77.place import ROLES, ROOT, Place, prepared
+from benchmarks.intents import data, results, table
+from benchmarks.intents.data import Dataset
+from benchmarks.intents.place import ROLES, ROOT, Place, prepared
 from orchestrator.models import vllm_command
 
 MAX_REGRET, CONFIDENCE = 0.03, 0.90
 TRAINED = "model.safetensors"
 
 
-def main() -> None:
-    args = _arguments()
+def main(dataset: Dataset) -> None:
+    args = _arguments(dataset)
     began = time.perf_counter()
     place = prepared(args.work.resolve(), resume=args.resume)
     for role in ROLES:
-        train(place, role, args.data)
-    write_tasks(place, args.data)
+        train(dataset, place, role, args.data)
+    write_tasks(dataset, place, args.data)
     with served(place):
         calibrate(place, args.max_regret)
         run_all(place)
     found = results.read(place)
     results.write_records(place, found)
-    text = table.rendered(place, found, seconds=time.perf_counter() - began)
+    text = table.rendered(dataset.name, place, found, seconds=time.perf_counter() - began)
     (place.folder / "table.txt").write_text(text, encoding="utf-8")
     print(text, end="")
 
 
-def train(place: Place, role: str, folder: Path) -> None:
+def train(dataset: Dataset, place: Place, role: str, folder: Path) -> None:
     """Train a model, unless an earlier run did."""
     if not (place.model(role) / TRAINED).exists():
         with place.timed(f"train the {role}"):
-            place.train(role, folder)
+            place.train(dataset.name, role, folder)
 
 
-def write_tasks(place: Place, folder: Path) -> None:
+def write_tasks(dataset: Dataset, place: Place, folder: Path) -> None:
     """The two halves of the test questions, and both together; the intents as the schema of an answer."""
-    questions = data.read(folder / "test.csv")
+    questions = dataset.read(folder, "test")
     halves = dict(zip(("certify", "measure"), data.halves(questions), strict=True))
     for part, half in halves.items():
         data.write_tasks(place.tasks(part), half, part)
@@ -104,22 +105,20 @@ def _stop(place: Place) -> None:
         place.orchestrator("drafter", "down", "pipeline.yaml", "--model", role)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(dataset: Dataset) -> argparse.Namespace:
+    files = " and ".join(dataset.files)
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.banking77", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m benchmarks.{dataset.name}", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, help="the folder of train.csv and test.csv")
-    parser.add_argument("--work", type=Path, default=ROOT / "out" / "banking77", help="where models and outputs go")
+    parser.add_argument("data", type=Path, help=f"the folder of {files}")
+    parser.add_argument("--work", type=Path, default=ROOT / "out" / dataset.name, help="where models and outputs go")
     parser.add_argument("--resume", action="store_true", help="go on with what the work folder holds")
     parser.add_argument("--max-regret", type=float, default=MAX_REGRET)
     args = parser.parse_args()
     args.data = args.data.resolve()
-    if missing := [name for name in data.FILES if not (args.data / name).is_file()]:
-        parser.error(f"{str(args.data)!r} has no {missing[0]}: name the folder of banking77's train.csv and test.csv")
+    if missing := [name for name in dataset.files if not (args.data / name).is_file()]:
+        parser.error(f"{str(args.data)!r} has no {missing[0]}: name the folder of {dataset.name}'s {files}")
     if not vllm_command.installed(vllm_command.vllm_python()):
         parser.error(f"no vLLM in {str(vllm_command.vllm_python())!r}: `bash .ci/vllm.sh` installs one")
     return args
-
-
-if __name__ == "__main__":
-    main()

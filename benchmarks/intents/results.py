@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.banking77.place import Place
+from benchmarks.intents.place import Place
 from orchestrator.config.loader import load_pipeline
 from orchestrator.finance.records import Line, ReportQuery
 from orchestrator.finance.report import build_report

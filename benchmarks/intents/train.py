@@ -1,6 +1,8 @@
 """Train the drafter or the validator from scratch on the CPU, and write the folder that vLLM serves.
 
-    PYTHON -m benchmarks.banking77.train drafter FOLDER_OF_THE_DATA OUT       PYTHON: the one that has vLLM's torch
+    PYTHON -m benchmarks.intents.train banking77 drafter FOLDER_OF_THE_DATA OUT
+
+PYTHON is the one that has vLLM, and with it torch.
 
 The drafter is smaller, and sees a part of the training questions. Its mistakes, and the token probabilities that
 betray them, are its own.
@@ -21,8 +23,9 @@ from torch.nn.functional import cross_entropy, dropout
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
-from benchmarks.banking77 import tokens
-from benchmarks.banking77.data import Question, intents, read
+from benchmarks.intents import tokens
+from benchmarks.intents.data import Dataset, Question, intents
+from benchmarks.intents.datasets import DATASETS
 
 HEAD_DIM = 32
 EMBEDDING_STD = 0.1  # small ones take many times as long to tell words apart
@@ -171,8 +174,8 @@ def loss_of(model: Qwen3ForCausalLM, batch: Batch, recipe: Recipe) -> torch.Tens
     return FORM_WEIGHT * form + cross_entropy(logits[:, 1], batch.targets[:, 1], label_smoothing=recipe.smoothing)
 
 
-def train(role: str, data: Path, out: Path) -> None:
-    recipe, questions = RECIPES[role], read(data / "train.csv")
+def train(dataset: Dataset, role: str, folder: Path, out: Path) -> None:
+    recipe, questions = RECIPES[role], dataset.read(folder, "train")
     tokenizer = tokens.build([q.text for q in questions], intents(questions))
     shown = random.Random(recipe.seed).sample(questions, recipe.questions or len(questions))
     model = new_model(recipe, tokenizer)
@@ -185,6 +188,7 @@ def train(role: str, data: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("role", choices=RECIPES)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
@@ -193,7 +197,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     logging.disable_progress_bar()
     args.out.mkdir(parents=True, exist_ok=True)
-    train(args.role, args.data, args.out)
+    train(DATASETS[args.dataset], args.role, args.data, args.out)
 
 
 if __name__ == "__main__":

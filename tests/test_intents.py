@@ -1,4 +1,4 @@
-"""The benchmark on real text: its cheap parts. What it prints of a trained pair stands in docs/banking77.md."""
+"""The benchmarks on real text: their cheap parts. What they print of trained pairs stands in docs/banking77.md."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.banking77 import __main__ as benchmark
-from benchmarks.banking77 import data, results, table
-from benchmarks.banking77.place import ROLES, ROOT, Place, prepared, variable
+from benchmarks.intents import benchmark, data, results, table
+from benchmarks.intents.data import Dataset
+from benchmarks.intents.datasets import BANKING77, CLINC150, DATASETS, OUT_OF_SCOPE
+from benchmarks.intents.place import ROLES, ROOT, Place, prepared, variable
 from orchestrator.check import check_pipeline
 from orchestrator.models import vllm_command
 from orchestrator.models.logprobs import summarise
 from orchestrator.outcome_file import OutcomeFile
 from orchestrator.pipeline import Pipeline
-from orchestrator.quality.calibration.calibrate import calibrate_from_labels
+from orchestrator.quality.calibration.calibrate import calibrate
+from orchestrator.quality.calibration.labels import from_labels, read_labels
 from orchestrator.records import Answer, Mode, Request, Usage
 from orchestrator.task_file import read
 from orchestrator.testing import ScriptedModel
 from tests.pipelines import user_text
 
-DATA = Path(os.environ.get("ORCHESTRATOR_DATA", ROOT.parent / "shared" / "data")) / "banking77"
+DATA = Path(os.environ.get("ORCHESTRATOR_DATA", ROOT.parent / "shared" / "data"))
+ALL_DATA = pytest.mark.skipif(not all((DATA / name).is_dir() for name in DATASETS), reason="the data sets are not here")
 KINDS = ("easy", "easy", "easy", "regretted", "both_wrong", "unsure")
 INTENTS = ("card_arrival", "age_limit")
 MODES: dict[Mode, str] = {"draft_only": "all", "validate_only": "all", "cascade": "measure"}
@@ -33,9 +37,10 @@ MODES: dict[Mode, str] = {"draft_only": "all", "validate_only": "all", "cascade"
 TOKENIZED = """
 import sys
 from pathlib import Path
-from benchmarks.banking77 import data, tokens
+from benchmarks.intents import data, tokens
+from benchmarks.intents.datasets import DATASETS
 
-questions = data.read(Path(sys.argv[1]) / "train.csv")
+questions = DATASETS[sys.argv[1]].read(Path(sys.argv[2]), "train")
 intents = data.intents(questions)
 t = tokens.build([q.text for q in questions], intents)
 assert all(len(tokens.answer_ids(t, intent)) == 6 for intent in intents)
@@ -44,7 +49,7 @@ chat = t.apply_chat_template([{"role": "user", "content": text}], add_generation
 trained_on = [*tokens.question_ids(t, [text])[0], *tokens.answer_ids(t, intents[0])]
 user = t.convert_tokens_to_ids(tokens.USER)
 assert t(chat, add_special_tokens=False)["input_ids"] == [user, *trained_on[:-4]]
-assert t.decode(tokens.answer_ids(t, "card_arrival")[2:5]) == '{"intent":"card_arrival"}'
+assert t.decode(tokens.answer_ids(t, intents[7])[2:5]) == '{"intent":"%s"}' % intents[7]
 """
 
 
@@ -53,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     """Data of the same form: 60 test questions, whose text says how the scripted models fare."""
     found = tmp_path / "data"
     found.mkdir()
-    for name in data.FILES:
+    for name in BANKING77.files:
         with (found / name).open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["text", "category"])
@@ -66,12 +71,12 @@ def place(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Plac
     found = prepared(tmp_path / "work", resume=False)
     for role in ROLES:
         monkeypatch.setenv(variable(role), found.environment[variable(role)])
-    benchmark.write_tasks(found, folder)
+    benchmark.write_tasks(BANKING77, found, folder)
     return found
 
 
 def test_the_halves_are_disjoint_cover_all_and_are_always_the_same(folder: Path) -> None:
-    questions = data.read(folder / "test.csv")
+    questions = BANKING77.read(folder, "test")
     certify, measure = data.halves(questions)
     assert len(certify) == len(measure) == 30
     assert {q.id for q in certify} | {q.id for q in measure} == {q.id for q in questions}
@@ -81,16 +86,44 @@ def test_the_halves_are_disjoint_cover_all_and_are_always_the_same(folder: Path)
 def test_other_columns_are_refused(folder: Path) -> None:
     (folder / "test.csv").write_text("text,label\na,b\n")
     with pytest.raises(ValueError, match="'label'"):
-        data.read(folder / "test.csv")
+        BANKING77.read(folder, "test")
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the data set is not here")
-def test_the_real_files_are_read_whole_and_share_no_question() -> None:
-    train, test = (data.read(DATA / name) for name in data.FILES)
-    assert (len(train), len(test)) == (10_003, 3_080)
+def test_what_is_in_none_of_the_domains_is_an_intent_too(tmp_path: Path) -> None:
+    _write_clinc150(tmp_path, {"test": [["what time is it", "time"]], "oos_test": [["a show", "oos"]]})
+    assert CLINC150.read(tmp_path, "test") == [
+        data.Question("test-1", "what time is it", "utility.time"), data.Question("oos_test-1", "a show", OUT_OF_SCOPE)
+    ]
+
+
+@pytest.mark.parametrize("whole", [{"test": [["a", "time"]]}, {"test": [["a", "tide"]], "oos_test": []}])
+def test_a_missing_part_and_an_intent_of_no_domain_are_refused(tmp_path: Path, whole: dict[str, Any]) -> None:
+    _write_clinc150(tmp_path, whole)
+    with pytest.raises(ValueError, match=r"'oos_test'|'tide'"):
+        CLINC150.read(tmp_path, "test")
+
+
+@ALL_DATA
+@pytest.mark.parametrize(
+    ("dataset", "sizes", "of_intents", "in_both"),
+    [(BANKING77, (10_003, 3_080), 77, 0), (CLINC150, (15_100, 5_500), 151, 2)],
+)
+def test_the_real_files_are_read_whole(
+    dataset: Dataset, sizes: tuple[int, int], of_intents: int, in_both: int
+) -> None:
+    train, test = dataset.read(DATA / dataset.name, "train"), dataset.read(DATA / dataset.name, "test")
+    assert (len(train), len(test)) == sizes
     assert data.intents(train) == data.intents(test)
-    assert len(data.intents(train)) == 77
-    assert not {q.text for q in train} & {q.text for q in test}
+    assert len(data.intents(train)) == of_intents
+    assert len({q.text for q in train} & {q.text for q in test}) == in_both
+
+
+@ALL_DATA
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))
+def test_no_intent_stands_in_a_text_where_it_would_be_read_as_one_token(dataset: Dataset) -> None:
+    questions = [q for part in ("train", "test") for q in dataset.read(DATA / dataset.name, part)]
+    texts = "\n".join(q.text.lower() for q in questions)
+    assert not [intent for intent in data.intents(questions) if intent.lower() in texts]
 
 
 def test_tasks_and_pipeline_pass_the_checks_of_the_command_line(place: Place) -> None:
@@ -133,7 +166,7 @@ async def test_regret_is_counted_where_the_cascade_served_a_wrong_draft_that_the
     assert found.ways["cascade"].line.escalated == kinds.count("unsure") > 0
     assert found.ways["cascade"].cost < found.ways["validate_only"].cost
     assert found.ways["validate_only"].line.successes == 30 - kinds.count("both_wrong")
-    assert "draft only" in table.rendered(place, found, seconds=1.0)
+    assert table.rendered("banking77", place, found, seconds=1.0).startswith("banking77: 60 test questions")
 
 
 async def test_a_record_of_every_test_task_is_written_with_its_features(place: Place) -> None:
@@ -150,22 +183,25 @@ async def test_a_record_of_every_test_task_is_written_with_its_features(place: P
 
 
 @pytest.mark.live
-@pytest.mark.skipif(not DATA.is_dir(), reason="the data set is not here")
-def test_every_intent_is_one_token_and_a_question_stands_as_vllm_will_see_it() -> None:
+@ALL_DATA
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_intent_is_one_token_and_a_question_stands_as_vllm_will_see_it(name: str) -> None:
     """Under the Python that has vLLM: this one has no transformers."""
     python = vllm_command.vllm_python()
     if not vllm_command.installed(python):
         pytest.skip(f"no vLLM in {python}: `bash .ci/vllm.sh` installs one")
-    done = subprocess.run([python, "-c", TOKENIZED, DATA], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [python, "-c", TOKENIZED, name, DATA / name], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
 
 
 async def _after_all_runs(place: Place) -> results.Results:
     """Certify and run as the benchmark does, with scripted models in place of the trained ones."""
     clients = {"drafter": ScriptedModel(_drafter), "validator": ScriptedModel(_validator)}
-    await calibrate_from_labels(
-        place.pipeline, place.tasks("certify"), max_regret=0.4, validate=True, store=place.store("calibrate"),
-        clients=clients,
+    await calibrate(
+        place.pipeline, from_labels(lambda: read_labels(place.tasks("certify")), validate=True), max_regret=0.4,
+        store=place.store("calibrate"), clients=clients,
     )
     for mode, name in MODES.items():
         lines = place.tasks(name).read_text().splitlines()
@@ -174,6 +210,11 @@ async def _after_all_runs(place: Place) -> results.Results:
                 async for outcome in pipeline.amap([json.loads(line) for line in lines]):
                     out.write(outcome)
     return await asyncio.to_thread(results.read, place)
+
+
+def _write_clinc150(folder: Path, whole: dict[str, Any]) -> None:
+    (folder / "domains.json").write_text(json.dumps({"utility": ["time"]}))
+    (folder / "data_full.json").write_text(json.dumps(whole))
 
 
 def _drafter(request: Request) -> Answer:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.banking77.place import Place
-from benchmarks.banking77.results import Results, Way
+from benchmarks.intents.place import Place
+from benchmarks.intents.results import Results, Way
 
 NAMES = {"draft_only": "draft only", "validate_only": "validate only", "cascade": "cascade"}
 HEADER = (
@@ -12,9 +12,9 @@ HEADER = (
 )
 
 
-def rendered(place: Place, results: Results, *, seconds: float) -> str:
+def rendered(name: str, place: Place, results: Results, *, seconds: float) -> str:
     lines = [
-        f"banking77: {len(results.tasks):,} test questions, certified on {len(results.of_part('certify')):,}, measured "
+        f"{name}: {len(results.tasks):,} test questions, certified on {len(results.of_part('certify')):,}, measured "
         f"on the other {len(results.of_part('measure')):,}",
         "", HEADER, *map(_row, results.ways.values()), "", *_certified(results), "", *_times(place, seconds),
     ]

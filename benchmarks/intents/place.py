@@ -67,9 +67,9 @@ class Place:
         """Run `orchestrator WORDS` in the work folder; what it printed. It ends the benchmark where it fails."""
         return self._run(["orchestrator", *map(str, words)], [sys.executable, "-m", "orchestrator"], self.folder)
 
-    def train(self, role: str, data: Path) -> None:
+    def train(self, dataset: str, role: str, data: Path) -> None:
         """Run the training under the Python that has vLLM, and with it torch; what it prints goes to stderr."""
-        words = ["benchmarks.banking77.train", role, str(data), str(self.model(role))]
+        words = ["benchmarks.intents.train", dataset, role, str(data), str(self.model(role))]
         self._run(words, [self.environment[vllm_command.PYTHON_VARIABLE], "-m", words[0]], ROOT, show=True)
 
     def new_endpoints(self) -> None:
@@ -94,7 +94,7 @@ class Place:
 
 
 def variable(role: str) -> str:
-    return f"BANKING77_{role.upper()}"
+    return f"INTENTS_{role.upper()}"
 
 
 def prepared(folder: Path, *, resume: bool) -> Place:
