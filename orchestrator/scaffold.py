@@ -1,4 +1,5 @@
-"""`orchestrator init`: the starter pipelines and policies, copied into a folder of the user's own so that they run.
+"""`orchestrator init`: the starter pipelines and policies, copied into a folder of the user's own so that they run, and
+the labelled tasks that a certificate can be made of.
 
 Paths that leave the copied set (an embedded model's weights, for instance) are rewritten to where they resolve; all
 others stay as they are, and so the folder can be moved.
@@ -44,6 +45,7 @@ def scaffold(folder: Path, *, pipeline: str | None = None) -> list[Path]:
     chosen = [pipeline] if pipeline is not None else names
     parts = [Path("policies"), *(Path("pipelines") / name for name in chosen)]
     parts += [module for name in chosen for module in _modules(source / "pipelines" / name / "pipeline.yaml")]
+    parts += [data for name in chosen if (source / (data := Path("examples", name, "data"))).is_dir()]
     for part in parts:
         if (folder / part).exists():
             raise InputError(f"{folder / part} is there already", hint="name another folder; nothing was written")

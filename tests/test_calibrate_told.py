@@ -164,6 +164,16 @@ async def test_a_certificate_that_is_taken_away_is_kept_beside_the_one_without_a
     assert load_pipeline(tmp_path / "p").steps[0].confidence.problem is None
 
 
+async def test_the_one_before_is_kept_too_where_the_new_one_has_a_threshold(tmp_path: Path) -> None:
+    first = await calibrated(tmp_path, labels(90, 30))
+    before = first.path.read_bytes()
+    worse = await calibrated(tmp_path, [*labels(0, 20), *labels(120, 0)], attempt=0, max_regret=0.1)
+    previous = first.path.with_name("label.previous.json")
+    assert worse.certificate.threshold is not None
+    assert (worse.kept, previous.read_bytes()) == ((previous,), before)
+    assert f"the one before is kept as {previous}" in worse.words.splitlines()
+
+
 async def test_the_fitted_confidence_is_kept_with_its_certificate_and_both_count_again(tmp_path: Path) -> None:
     first = await calibrated(tmp_path, tasks_of(400), step_config=FITTED, clients=clients(), max_regret=0.1)
     assert first.certificate.threshold is not None

@@ -40,6 +40,18 @@ def test_a_comparison_of_one_s_own_may_read_another_form(tmp_path: Path) -> None
     _fit_schema(*labels(tmp_path, "a"), load_pipeline(path).steps[0])
 
 
+def test_bad_lines_are_told_together(tmp_path: Path) -> None:
+    bad = ['{"id": "a", "input": {}}', "{", '{"id": 1.5, "expected": 1}', '{"input": {}, "expected": 1, "label": 1}']
+    file = tmp_path / "labels.jsonl"
+    file.write_text("\n".join([*bad, '{"input": {}, "expected": 1}', *["["] * 9]) + "\n")
+    with pytest.raises(InputError) as caught:
+        read_labels(file)
+    said = str(caught.value).splitlines()
+    assert [line.split(": ")[0] for line in said[:4]] == [f"{file}:{number}" for number in (1, 2, 3, 4)]
+    assert all(word in line for word, line in zip(("expected", "not JSON", "1.5", "label"), said[:4], strict=True))
+    assert (len(said), said[-1]) == (11, "and 3 more")
+
+
 def test_labels_that_say_the_same_are_counted_once_and_that_is_said() -> None:
     assert _counted(1, 1) == "1 labelled task"
     assert _counted(3, 5) == "3 labelled tasks (2 more said the same of the same id, and count once)"

@@ -63,3 +63,5 @@ def test_scaffold_rewrites_only_what_leads_out_of_the_copied_set(tmp_path: Path)
     assert f"embedded:{ROOT}/examples/order_lines/models/drafter" in text
     assert (tmp_path / "mine" / "policies" / "careful.yaml").is_file()
     assert not (path.parent / "certificates").exists()
+    assert (tmp_path / "mine/examples/order_lines/data/calibration.jsonl").is_file()
+    assert not (tmp_path / "mine/examples/order_lines/models").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Literal
 
 from orchestrator.check.compiled import Checked
@@ -75,6 +76,9 @@ def check_confidence(checked: Checked) -> Iterator[Finding]:
         elif step.confidence.problem:
             words = without_a_certificate(checked.loaded, compared_drafts(step))
             yield Finding("warning", place, f"{words}: {step.confidence.problem}")
+        elif why := checked.revoked.get(step.config.id):
+            words = without_a_certificate(checked.loaded, compared_drafts(step))
+            yield Finding("warning", place, f"{words}: its certificate was {why}; calibrate anew")
         elif (certificate := step.confidence.certificate) is not None:
             certified = f"certified at {certificate['threshold']}: {certificate['guarantee']}"
             yield Finding("info", place, certified)
@@ -157,7 +161,9 @@ def check_prices(checked: Checked) -> Iterator[Finding]:
         if one.price is None:
             means = "under a `budget:` every call of it is refused" if budget.limited else "its cost is unknown"
             level: Literal["error", "warning"] = "error" if budget.limited else "warning"
-            yield Finding(level, f"model {one.model}", f"no price for {one.name!r}: {means}")
+            meant = get_close_matches(one.name, [entry.model for entry in book.prices] if book else [], 1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"`orchestrator prices pin {one.name} --book FILE`"
+            yield Finding(level, f"model {one.model}", f"no price for {one.name!r}: {means} ({hint})")
         elif budget.limited and one.currency != budget.currency:
             words = f"{one.name!r} is priced in {one.currency}: under a `budget:` in {budget.currency} every call of it"
             yield Finding("error", f"model {one.model}", f"{words} is refused")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.check.checks import CHECKS
 from orchestrator.check.compiled import compiled, logprob_models
 from orchestrator.check.finding import Finding, fault
-from orchestrator.check.lapsed import lapse_findings
+from orchestrator.check.lapsed import revoked_certificates
 from orchestrator.check.residency import Address, reachable_addresses
 from orchestrator.check.spent import budget_findings
 from orchestrator.config.loader import load_pipeline
@@ -63,11 +63,11 @@ def check_pipeline(
     except OrchestratorError as error:
         return CheckReport(path=path, findings=(_is_a_policy(path) or fault("", error),))
     findings: list[Finding] = []
-    checked = compiled(loaded, findings)
+    revoked = revoked_certificates(loaded, store, findings) if store is not None else {}
+    checked = compiled(loaded, findings, revoked=revoked)
     for one in CHECKS:
         findings.extend(one(checked))
     if store is not None:
-        findings.extend(lapse_findings(loaded, store))
         findings.extend(budget_findings(loaded, store))
     probes: dict[str, tuple[Probe, ...]] = {}
     if live:
@@ -76,7 +76,7 @@ def check_pipeline(
         probes = ask_endpoints(checked.clients, logprob_models(checked))
         findings.extend(live_findings(probes, logprob_models(checked)))
     return CheckReport(
-        path=path, findings=tuple(dict.fromkeys(findings)), resolved=loaded.resolved, probes=probes,
+        path=path, findings=_gravest_last(findings), resolved=loaded.resolved, probes=probes,
         addresses=tuple(reachable_addresses(loaded, checked.clients)) if residency else (),
     )
 
@@ -91,3 +91,8 @@ def _is_a_policy(path: Path) -> Finding | None:
         return None
     words = "this is a policy file, not a pipeline: check the pipeline whose step names it under `policy:`"
     return Finding("error", str(path), words)
+
+
+def _gravest_last(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Each once; what has to be mended stands beside the count that ends the list."""
+    return tuple(sorted(dict.fromkeys(findings), key=lambda one: ("info", "warning", "error").index(one.level)))

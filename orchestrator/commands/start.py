@@ -33,9 +33,10 @@ def schema(kind: str) -> None:
 @click.argument("folder", type=any_path, default=Path())
 @click.option("--pipeline", metavar="NAME", help="Only this starter pipeline, with the policies.")
 def init(folder: Path, pipeline: str | None) -> None:
-    """Copy the starter pipelines and policies into FOLDER, ready to run and to change.
+    """Copy the starter pipelines and policies into FOLDER, ready to run and to change, and their example tasks.
 
-    Nothing that is there is overwritten.
+    Nothing that is there is overwritten. The copies have no certificate yet: until `calibrate` has made one of the
+    labelled tasks in examples/, every draft that comes to the threshold escalates.
 
     \b
     Examples:
@@ -46,7 +47,7 @@ def init(folder: Path, pipeline: str | None) -> None:
 
     for path in scaffold(folder, pipeline=pipeline):
         click.echo(path)
-    click.echo("next: orchestrator check, with one of these files", err=True)
+    click.echo("next: orchestrator check, with one of these files; then calibrate", err=True)
 
 
 @click.command(short_help="The main job, offline, end to end.")

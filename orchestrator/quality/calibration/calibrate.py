@@ -57,7 +57,7 @@ class Calibration:
     confidence's file, and `diagram` its picture. `ways` compares a gate with others. `escalations` is what their
     price leaves out. `elsewhere` counts the tasks that other rules decide, and `whole_cost` is the step's over
     always validating with them in it (None: a cost is unknown, or there are none). `kept` are copies of the
-    certificate before, and of its fitted confidence, where that one had a threshold and this has none: then `unsure`
+    certificate before, and of its fitted confidence, where that one had a threshold; where this has none, `unsure`
     is what becomes of every draft."""
 
     certificate: Certificate
@@ -159,7 +159,7 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
     price = escalation_price(place, certify_on, escalated, evidence.escalations)
     unpriced = STANDS_IN if evidence.escalations is None else left_out(place.step)
     certificate = with_escalations_priced(certificate, certify_on, price, unpriced)
-    kept = _kept_before(place, target, fitted) if certificate.threshold is None else ()
+    kept = _kept_before(place, target, fitted)
     if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
         fitted.write()
     write_certificate(
@@ -182,7 +182,8 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
 
 
 def _kept_before(place: Place, target: Target, fitted: Fit | None) -> tuple[Path, ...]:
-    """Copies of the certificate in place, if it has a threshold, and of the fitted confidence it was made for."""
+    """Copies of the certificate in place, if it has a threshold, and of the fitted confidence it was made for: the new
+    one may be the worse."""
     before = target.before
     if before is None or before["threshold"] is None:
         return ()

@@ -74,9 +74,11 @@ def _tested(c: Certificate) -> str:
 
 
 def _kept(done: Calibration) -> list[str]:
-    """What it means that a certificate without a threshold took the place of one that had one."""
+    """Where the one before is, if it had a threshold; and what it means that this has none."""
     if not done.kept:
         return []
+    if done.certificate.threshold is not None:
+        return [f"the one before is kept as {' and '.join(map(str, done.kept))}"]
     what = "task that comes to the gate" if done.signal == "gate" else "draft that comes to the threshold"
     happens = "is handed off (certificate_lapsed: hand_off)" if done.unsure == "hand_off" else "escalates"
     kept = " and ".join(str(path) for path in done.kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -11,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from orchestrator.cascade.again import Reason
 from orchestrator.cascade.screen import BY_MODE
 from orchestrator.config.fingerprint import step_fingerprint
 from orchestrator.errors import InputError
@@ -33,6 +35,7 @@ from orchestrator.store.tables import Config
 
 _config = table(Config)
 _NONE: Mapping[str, Any] = {}
+_WANTING: Mapping[Reason, str] = {"budget": "a budget was spent", "outage": "a model was out"}
 
 
 def from_ledger(*, mode: str | None = None) -> Source:
@@ -65,7 +68,8 @@ def from_ledger(*, mode: str | None = None) -> Source:
 @dataclass(slots=True)
 class Heard:
     """What of each recorded draft is kept: its numbers and tags only where a confidence is fitted to them. `verdicts`
-    are the costs of those on `seen` drafts, where one was given."""
+    are the costs of those on `seen` drafts, where one was given. Of those `never` seen, `unanswered` had a spot check
+    that failed, `waiting` have one to be made, and `refused` were sent on, by what was wanting then."""
 
     place: Place
     reached: int = 0
@@ -75,6 +79,8 @@ class Heard:
     traffic: list[Unlabelled] = field(default_factory=list)
     truths: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
+    waiting: int = 0
+    refused: Counter[Reason] = field(default_factory=Counter)
     elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __call__(self, one: RecordedDraft) -> None:
@@ -84,7 +90,10 @@ class Heard:
             return
         self.reached += 1
         if one.propensity == 0.0:
-            self.unanswered += one.unanswered is not None
+            self.waiting += one.waits
+            self.unanswered += one.unanswered is not None and not one.waits
+            if one.refused is not None:
+                self.refused[one.refused] += 1
             self.never.append(_held_against(one, self.place))
         elif one.draft_ok is not None:
             self.truths[one.truth or ""] += 1
@@ -105,13 +114,28 @@ class Heard:
             notes.append("known by " + ", ".join(f"{who.replace('_', ' ')}: {n}" for who, n in told if n))
         if self.unanswered:
             notes.append(f"{self.unanswered} spot checks got no answer: their drafts count as wrong")
-        if blind := len(self.never) - self.unanswered:
+        if self.waiting:
+            notes.append(
+                f"{self.waiting} spot checks are still to be made: their drafts count as wrong until they are. The "
+                "next run makes them, once the budget has room"
+            )
+        notes.extend(self._refused(reason, n) for reason, n in sorted(self.refused.items()))
+        if blind := len(self.never) - self.unanswered - self.waiting - self.refused.total():
             notes.append(
                 f"{blind} drafts could never have been looked at, and count as wrong: no rule "
-                "{name: spot_check, sample: 0.02, then: spot_check} looked at any like them, or what would have was "
-                "refused (a spent budget, an outage)"
+                "{name: spot_check, sample: 0.02, then: spot_check} looked at any like them, or what would have could "
+                "not"
             )
         return tuple(notes)
+
+    def _refused(self, reason: Reason, count: int) -> str:
+        """Which calls a budget refuses depends on how large they are, and which an outage lets fail on how long they
+        take: of the drafts that were seen, these are no sample."""
+        command = shlex.join(["orchestrator", "run", str(self.place.loaded.path), "TASKS", "--again", reason])
+        return (
+            f"{count} drafts were sent on and then refused ({_WANTING[reason]}): nobody saw them, and they count as "
+            f"wrong until their tasks are done again, by `{command}`"
+        )
 
 
 async def recorded(place: Place, mode: str | None = None) -> list[RecordedDraft]:

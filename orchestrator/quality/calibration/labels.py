@@ -26,6 +26,8 @@ from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Content, Run
 
 KEYS = frozenset({"id", "input", "meta", "expected"})
+TOLD = 10
+"""Bad lines that are told at once."""
 _run, _content = table(Run), table(Content)
 
 
@@ -40,21 +42,25 @@ class Label:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of a JSONL or CSV file; empty lines are passed over. Raises InputError naming a bad line."""
+    """The labels of a JSONL or CSV file; empty lines are passed over. Raises InputError naming the bad lines."""
     if path.suffix.lower() == ".csv":
         return list(_from_csv(path))
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"labels {str(path)!r}: {error.strerror}") from error
-    labels = []
+    labels, problems = [], []
     for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         if line.strip():
             try:
                 labels.append(_label(_object(line), where))
             except (TaskError, ValueError) as error:
-                raise InputError(f"{where}: {error}") from error
+                problems.append(f"{where}: {error}")
+            except InputError as error:
+                problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems[:TOLD]) + (f"\nand {len(problems) - TOLD} more" if problems[TOLD:] else ""))
     return labels
 
 

@@ -94,6 +94,8 @@ def by_spending(
         else:
             traffic = await _draft_more(place, drawn.tasks[bought.begun:], purse, bound)
         spent = Money(nano=purse.spent, currency=limit.currency)
+        if rest := _rest(bought, spent, limit):
+            bought.notes.append(rest)
         return Evidence(
             source=f"{bought.drafted} tasks drawn at random, for {spent} of {limit}",
             tasks=bought.drafted, known=tuple(bought.known), reference="validator", notes=tuple(bought.notes),
@@ -101,6 +103,14 @@ def by_spending(
         )
 
     return gather
+
+
+def _rest(bought: _Bought, spent: Money, limit: Money) -> str:
+    """Why a sum was not used up although there were tasks left."""
+    if not bought.too_dear or spent.nano >= limit.nano:
+        return ""
+    rest, most = (Money(nano=nano, currency=limit.currency) for nano in (limit.nano - spent.nano, bought.too_dear))
+    return f"{rest} unspent: the next record could have cost {most}"
 
 
 async def _priced(place: Place, tasks: Sequence[Task], limit: Money) -> tuple[Purchase, TaskBound]:
@@ -114,13 +124,15 @@ async def _priced(place: Place, tasks: Sequence[Task], limit: Money) -> tuple[Pu
 
 @dataclass(slots=True)
 class _Bought:
-    """The first `begun` of the sample's tasks were come to; `refused` could not be taken, `drafted` could."""
+    """The first `begun` of the sample's tasks were come to; `refused` could not be taken, `drafted` could. `too_dear`
+    is the most that the one could cost which did not fit any more."""
 
     known: list[Known] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     begun: int = 0
     drafted: int = 0
     refused: int = 0
+    too_dear: int = 0
     elsewhere: Elsewhere = field(default_factory=dict)
 
 
@@ -138,7 +150,9 @@ async def _buy(
         spent_up = False  # from then on no other task is begun, not even a smaller one that would fit: they are drawn
         for nth, task in enumerate(named(tasks, place), 1):
             if str(task.id) not in before:
-                spent_up = spent_up or not await purse.take(str(task.id), bound.of(task))
+                most = bound.of(task)
+                if not spent_up and not await purse.take(str(task.id), most):
+                    spent_up, bought.too_dear = True, most
                 if spent_up:
                     continue
             bought.begun = nth
