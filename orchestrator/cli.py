@@ -18,6 +18,7 @@ from orchestrator.commands import (
     budget,
     cache,
     drafter,
+    handoffs,
     ledger,
     outcome,
     prices,
@@ -47,7 +48,7 @@ def cli() -> None:
 
 
 for command in (
-    run.run, run.check, report.report, outcome.outcome, ledger.handoffs, ledger.explain, ledger.forget, verify.verify,
+    run.run, run.check, report.report, outcome.outcome, handoffs.handoffs, ledger.explain, ledger.forget, verify.verify,
     quality.calibrate, assess.assess, simulate.simulate, drafter.drafter, prices.prices, budget.budget, cache.cache,
     start.schema, start.init, start.demo,
 ):

@@ -13,7 +13,7 @@ from orchestrator.store.learned import FeedbackEntry
 from orchestrator.testing import ScriptedModel
 from tests.pipelines import write_pipeline
 from tests.stores import Clock
-from tests.trail import TEXTS, at, rows, serve, sql, url
+from tests.trail import TEXTS, at, command, rows, serve, sql, url
 
 NOV_2 = at("2026-11-02T09:00")
 
@@ -135,3 +135,104 @@ async def test_verdicts_that_could_not_be_read_show_at_their_calls(tmp_path: Pat
         ("draft", None), ("repair", "asked_again"), ("repair", "redone"), ("redo", None)]
     assert found["text"].count("its verdict could not be read: asked once more") == 1
     assert found["text"].count("its verdict was not served (rejected, unreadable") == 1
+
+
+LONG = "unsure " * 100
+WIPE = "wipe \x1b[2J it\nall"
+REPAIR = {"validate": {"model": "validator", "mode": "repair"}}
+
+
+async def repaired(folder: Path, *, id: str = "t1", tenant: str = "", **settings: Any) -> str:
+    """A run whose draft `a` the validator made a `b`."""
+    path = write_pipeline(folder / "p", step=REPAIR, **settings)
+    models = {"drafter": ScriptedModel([{"label": "a"}], logprob=-3.0),
+              "validator": ScriptedModel([{"verdict": "repaired", "value": {"label": "b"}, "reasons": ["it is b"]}])}
+    async with Pipeline.load(path, store=url(folder), clients=models, clock=Clock(NOV_2)) as pipeline:
+        return (await pipeline.arun(Task(id=id, meta={"tenant": tenant}, input={"text": LONG}))).run_id
+
+
+async def test_what_was_said_is_shown_and_long_texts_are_cut(tmp_path: Path) -> None:
+    run_id = await repaired(tmp_path, cache={"ttl": "30d"})
+    found = await explained(tmp_path, run_id)
+    shown = f'{{"text": "{LONG}'[:300]
+    for line in ('  id: "t1"', f"  input: {shown}… (712 characters; --full shows them)", '  the draft: {"label": "a"}',
+                 '  served (the validator\'s, repaired): {"label": "b"}',
+                 '      answered: {"verdict": "repaired", "value": {"label": "b"}, "reasons": ["it is b"]}'):
+        assert line in found["text"].splitlines()
+    assert found["said"]["contents"]["draft:label"] == {"label": "a"}
+    assert found["said"]["not_kept"] is None
+    store = await Store.open(url(tmp_path), clock=Clock(NOV_2))
+    assert f'  input: {{"text": "{LONG}"}}' in explain_text(store, run_id, full=True).splitlines()
+    await store.aclose()
+
+
+async def test_an_accepted_draft_is_shown_as_what_was_served(tmp_path: Path) -> None:
+    text = (await explained(tmp_path, await first(tmp_path)))["text"]
+    assert '  the draft, served: {"label": "a"}' in text.splitlines()
+    assert "  served (" not in text
+
+
+async def test_where_nothing_is_kept_it_says_why(tmp_path: Path) -> None:
+    none = await explained(tmp_path / "none", await repaired(tmp_path / "none", content={"keep": "none"}))
+    assert "what was said is not kept: the pipeline says `content: {keep: none}`" in none["text"]
+    assert (none["said"]["contents"], none["said"]["answers"]) == ({}, {})
+    run_id = await repaired(tmp_path)
+    store = await Store.open(url(tmp_path), clock=Clock(NOV_2 + 31 * 86400))
+    await store.sweep()
+    assert "what was said is not kept: `content: {keep: 30d}` is over" in explain_text(store, run_id)
+    await store.forget(run_ids=[run_id])
+    assert "what was said is not kept: erased by `orchestrator forget`" in explain_text(store, run_id)
+    await store.aclose()
+
+
+async def test_numbers_have_the_names_that_rules_write_and_answers_their_value(tmp_path: Path) -> None:
+    run_id = await repaired(tmp_path)
+    found = await explained(tmp_path, run_id)
+    (step,) = found["steps"]
+    assert step["features"]["lp_q0"] == step["measured"]["logprob.min"] == -3
+    assert step["features"]["span_mean"] == step["measured"]["logprob.span.mean"]
+    assert (step["answered"], step["compared"]) == ({"label": {"value": "a", "place": 0, "of": 3}}, "logprob.mean")
+    assert "  answer:label = 0, which is 'a' (of 3 in the schema)" in found["text"]
+    assert "  confidence logprob.mean -3, threshold -0.5 (UNCERTIFIED)" in found["text"]
+    assert "logprob.min" not in found["text"]
+    store = await Store.open(url(tmp_path), clock=Clock(NOV_2))
+    told = explain_text(store, run_id, features=True)
+    await store.aclose()
+    assert told.index("outcome: repaired") < told.index("logprob.min = -3")
+
+
+async def test_words_of_others_command_no_terminal(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path / "p", step={"validate": {**REPAIR["validate"], "on_reject": "redo"}})
+    models = {"drafter": ScriptedModel([{"label": "a"}], logprob=-3.0),
+              "validator": ScriptedModel([{"verdict": "rejected", "reasons": [WIPE]}, {"label": "b"}])}
+    async with Pipeline.load(path, store=url(tmp_path), clients=models) as pipeline:
+        outcome = await pipeline.arun(Task(input={"text": "unsure"}))
+    text = (await explained(tmp_path, outcome.run_id))["text"]
+    assert "wipe \\x1b[2J it\\nall" in text
+    assert "\x1b" not in text
+
+
+async def test_a_task_is_explained_by_its_id(tmp_path: Path, capsys: Any) -> None:
+    runs = {tenant: await repaired(tmp_path, tenant=tenant) for tenant in ("acme", "globex")}
+    at_store = ("--store", url(tmp_path))
+    code, found = await command(capsys, "explain", "--task", "t1", "--tenant", "acme", "--json", *at_store)
+    assert (code, found["run_id"]) == (0, runs["acme"])
+    code, told = await command(capsys, "explain", "--task", "t1", "--pipeline", "labels", *at_store)
+    assert code == 2
+    assert "2 runs are of a task 't1'" in told
+    assert all(f"run {run_id} of pipeline 'labels', tenant {tenant!r}" in told for tenant, run_id in runs.items())
+    code, told = await command(capsys, "explain", "--task", "t2", *at_store)
+    assert (code, "the store holds no run of task 't2'" in told) == (2, True)
+    for wrong in ([], [runs["acme"], "--task", "t1"], [runs["acme"], "--tenant", "acme"]):
+        assert (await command(capsys, "explain", *wrong, *at_store))[0] == 2
+
+
+async def test_of_a_task_done_again_the_latest_run_is_explained(tmp_path: Path, capsys: Any) -> None:
+    run_id = await repaired(tmp_path)
+    ((key,),) = rows(tmp_path, "SELECT task_key FROM run")
+    sql(tmp_path, f"UPDATE run SET task_key = '{key}#{run_id}'")
+    latest = await repaired(tmp_path)
+    code, found = await command(capsys, "explain", "--task", "t1", "--json", "--store", url(tmp_path))
+    assert (code, found["run_id"]) == (0, latest)
+    assert latest != run_id
+    assert found["said"]["contents"]["task"]["id"] == "t1"

@@ -47,7 +47,7 @@ def read_feedback(path: Path, *, now: float, pipeline: str = "", tenant: str = "
     defaults = {"pipeline": pipeline, "tenant": tenant}
     rows: list[FeedbackRow] = []
     bad: list[str] = []
-    for line, values in _lines(path):
+    for line, values in lines_of(path, COLUMNS, ("run_id", "task_id")):
         try:
             if isinstance(values, str):
                 raise ValueError(values)
@@ -65,8 +65,9 @@ def refuse(bad: Sequence[str]) -> None:
         raise InputError("\n".join([*bad[:SHOWN], *more]), hint="nothing was recorded")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Each line's number and values, or what is wrong with it."""
+def lines_of(path: Path, columns: str, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Each line's number and values, or what is wrong with it. A CSV needs `success` and one of the `names` of a run;
+    `columns` are those that an error tells of."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() in (".jsonl", ".ndjson"):
@@ -74,7 +75,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
             else:
                 delimiter = delimiter_of(file.readline())
                 file.seek(0)
-                yield from _csv_lines(path, csv.DictReader(file, delimiter=delimiter, strict=True))
+                reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+                yield from _csv_lines(path, reader, columns, names)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not text in UTF-8, or not CSV: {error}", hint="nothing was recorded") from None
 
@@ -91,15 +93,17 @@ def _json_lines(file: Any) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         yield line, found if isinstance(found, dict) else f"{text.strip()[:60]!r} is no JSON object"
 
 
-def _csv_lines(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _csv_lines(
+    path: Path, reader: csv.DictReader[str], known: str, names: Sequence[str]
+) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Names of columns go by their letters, whatever their case."""
     header = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns = [name.lower() for name in header]
-    if "success" not in columns or not {"run_id", "task_id"} & set(columns):
-        missing = "success" if "success" not in columns else "run_id or task_id"
+    if "success" not in columns or not set(names) & set(columns):
+        missing = "success" if "success" not in columns else " or ".join(names)
         raise InputError(
             f"{path}:1: no column {missing}; the file has {', '.join(header)[:300]}",
-            hint=f"the columns are {COLUMNS}",
+            hint=f"the columns are {known}",
         )
     twice = sorted({name for name in columns if columns.count(name) > 1} & set(KNOWN))
     if twice:
@@ -110,24 +114,31 @@ def _csv_lines(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, M
 
 def _row(line: int, values: Mapping[str, Any], defaults: Mapping[str, str], now: float) -> FeedbackRow:
     """Raises ValueError that says what is wrong with it."""
-    run_id, task_id = _text(values, "run_id"), _text(values, "task_id")
-    pipeline = _text(values, "pipeline") or defaults["pipeline"]
+    run_id, task_id = text_in(values, "run_id"), text_in(values, "task_id")
+    pipeline = text_in(values, "pipeline") or defaults["pipeline"]
     if bool(run_id) == bool(task_id):
         raise ValueError("give run_id or task_id, not both" if run_id else "run_id is empty")
     if task_id and not pipeline:
         raise ValueError(f"task_id {task_id!r} needs its pipeline: add the column, or give --pipeline NAME")
+    return FeedbackRow(
+        line=line, run_id=run_id, task_id=task_id, pipeline=pipeline,
+        tenant=text_in(values, "tenant") or defaults["tenant"], success=truth_in(values),
+        reason=text_in(values, "reason"),
+        at=_time(text_in(values, "at"), now),
+    )
+
+
+def truth_in(values: Mapping[str, Any]) -> bool:
+    """What a line says of success. Raises ValueError where that is neither yes nor no."""
     said = values.get("success")
     success = _TRUTH.get(str(said).strip().lower())
     if success is None:
         raise ValueError(f"success is {said!r}: write true or false")
-    return FeedbackRow(
-        line=line, run_id=run_id, task_id=task_id, pipeline=pipeline,
-        tenant=_text(values, "tenant") or defaults["tenant"], success=success, reason=_text(values, "reason"),
-        at=_time(_text(values, "at"), now),
-    )
+    return success
 
 
-def _text(values: Mapping[str, Any], name: str) -> str:
+def text_in(values: Mapping[str, Any], name: str) -> str:
+    """A cell as text; empty where there is none. Raises ValueError for what is neither text nor a whole number."""
     value = values.get(name)
     if value is None:
         return ""

@@ -1,109 +1,84 @@
-"""handoffs, explain, forget: what the ledger holds, and what people add to it."""
+"""explain, forget: what the ledger holds of one run or task, and erasing what was said."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import existing_file, json_option, store_option
+from orchestrator.commands.options import json_option, store_option
 from orchestrator.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.store.engine import Store
     from orchestrator.store.retention import Forgotten
 
-verdict_option = click.option("--success/--failure", default=None, help="How it turned out.")
-reason_option = click.option("--reason", default="", help="Why, in words.")
-
-
-@click.group(short_help="Tasks given to a person: list, resolve.")
-def handoffs() -> None:
-    """Tasks that were given to a person."""
-
-
-@handoffs.command("list")
-@click.option("--pipeline", metavar="NAME", help="Of this pipeline only.")
-@click.option("--all", "everything", is_flag=True, help="Resolved ones too.")
-@store_option
-@json_option
-def list_handoffs(pipeline: str | None, everything: bool, store: str, as_json: bool) -> None:
-    """Show what waits for a person, oldest first.
-
-    \b
-    Example:
-      orchestrator handoffs list --pipeline order_lines --json
-    """
-    from orchestrator.commands.opened import with_store
-    from orchestrator.commands.output import print_json, print_table
-
-    found = with_store(store, lambda opened: opened.handoffs(pipeline=pipeline, open_only=not everything))
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (one.run_id, one.pipeline, one.step, _when(one.created_at), one.reason,
-         f"{_when(one.resolved_at)}{' (done again)' * one.done_again}" if one.resolved_at else "open")
-        for one in found
-    ]
-    print_table(("run", "pipeline", "step", "since", "why", "resolved"), rows)
-
-
-@handoffs.command("resolve")
-@click.argument("run_id")
-@click.option("--value", metavar="JSON", help="The person's answer, as JSON.")
-@click.option("--value-file", type=existing_file, help="The same, from a file.")
-@verdict_option
-@reason_option
-@store_option
-def resolve_handoff(
-    run_id: str, value: str | None, value_file: Path | None, success: bool | None, reason: str, store: str
-) -> None:
-    """Close a hand-off with what the person decided.
-
-    \b
-    Example:
-      orchestrator handoffs resolve r_01J… --value '{"item": "widget", "qty": 2}' --success
-    """
-    from orchestrator.commands.opened import with_store
-
-    if success is None:
-        raise click.UsageError("say how it turned out: --success or --failure")
-    if value is not None and value_file is not None:
-        raise click.UsageError("give --value or --value-file, not both")
-    answer = _json(value_file.read_text(encoding="utf-8") if value_file else value)
-    with_store(store, lambda opened: opened.resolve_handoff(run_id, value=answer, success=success, reason=reason))
-    click.echo(f"resolved: {run_id}", err=True)
-
 
 @click.command(short_help="Tell the way of one run, and why.")
-@click.argument("run_id")
+@click.argument("run_id", required=False)
+@click.option("--task", "task_id", metavar="ID", help="The latest run of the task of this id.")
+@click.option("--pipeline", metavar="NAME", help="The pipeline of --task, where several have the id.")
+@click.option("--tenant", metavar="T", help="The tenant, likewise.")
+@click.option("--full", is_flag=True, help="Long texts whole.")
+@click.option("--features", is_flag=True, help="The numbers kept of each draft, too.")
 @store_option
 @json_option
-def explain(run_id: str, store: str, as_json: bool) -> None:
-    """Tell the way of one run: what was asked, measured, decided and paid, by which rule and why.
+def explain(
+    run_id: str | None, task_id: str | None, pipeline: str | None, tenant: str | None, full: bool, features: bool,
+    store: str, as_json: bool,
+) -> None:
+    """Tell the way of one run: what was said (as long as it is kept), decided and paid, by which rule and why.
 
     \b
-    Example:
+    Examples:
       orchestrator explain r_01J…
+      orchestrator explain --task t1 --pipeline order_lines --full
     """
     from orchestrator.commands.opened import with_store
     from orchestrator.commands.output import print_json
     from orchestrator.finance.explain import explain as explained
     from orchestrator.finance.explain import explain_text
 
+    if (run_id is None) == (task_id is None):
+        raise click.UsageError("give RUN_ID or --task ID")
+    if task_id is None and (pipeline is not None or tenant is not None):
+        raise click.UsageError("--pipeline and --tenant are of --task: a run's id is enough")
+
+    def look(opened: Store) -> Any:
+        found = run_id or _latest_run(opened, task_id or "", pipeline, tenant)
+        return explained(opened, found) if as_json else explain_text(opened, found, full=full, features=features)
+
+    told = with_store(store, lambda opened: asyncio.to_thread(look, opened))
     if as_json:
-        print_json(with_store(store, lambda opened: asyncio.to_thread(explained, opened, run_id)))
+        print_json(told)
     else:
-        text = with_store(store, lambda opened: asyncio.to_thread(explain_text, opened, run_id))
-        click.echo(text.rstrip("\n"))
+        click.echo(told.rstrip("\n"))
+
+
+def _latest_run(opened: Store, task_id: str, pipeline: str | None, tenant: str | None) -> str:
+    """The run that holds the task. Raises InputError where there is none, or one in several pipelines or tenants."""
+    from orchestrator.store.learned import runs_that_hold
+
+    with opened.read() as connection:
+        held = runs_that_hold(connection, opened.digest(b"id:" + task_id.encode()), pipeline, tenant)
+    if not held:
+        raise _no_run_of(f"task {task_id!r}{_place(pipeline, tenant)}")
+    if len(held) > 1:
+        runs = "; ".join(f"run {run_id}{_place(*place)}" for run_id, *place in held[:10])
+        more = f"; and {len(held) - 10} more" if len(held) > 10 else ""
+        raise InputError(
+            f"{len(held)} runs are of a task {task_id!r}: {runs}{more}", hint="name the run, or --pipeline and --tenant"
+        )
+    return held[0][0]
+
+
+def _place(pipeline: str | None, tenant: str | None) -> str:
+    of = f" of pipeline {pipeline!r}" if pipeline is not None else ""
+    return of + (f", tenant {tenant!r}" if tenant else "")
 
 
 @click.command(short_help="Erase what was said; accounts stay.")
@@ -169,16 +144,3 @@ def _no_run_of(whom: str, hint: str | None = None) -> InputError:
         hint=hint or "ids are looked for to the letter; one that was forgotten is not known any more; --store names "
         "another store",
     )
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _json(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise click.UsageError(f"the value is not JSON: {error}") from None

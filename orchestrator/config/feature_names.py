@@ -5,7 +5,7 @@ A ledger row holds the numbers alone; their names stand once in the configuratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.config.pipeline import StepConfig
 
@@ -15,6 +15,11 @@ TASK_FEATURES = ("task_chars", "task_digits", "task_ascii")
 DRAFT_FEATURES = ("chars", "tokens", "stopped")
 LOGPROB_FEATURES = ("n", "mean", "total", "q0", "q10", "q25", "q50", "margin_mean", "margin_min")
 """Of the whole answer as `lp_mean`, of the tokens of field values alone as `span_mean`."""
+
+LOGPROB_VALUE: Mapping[str, str] = {
+    name: "min" if name == "q0" else name for name in LOGPROB_FEATURES if name not in ("n", "total")
+}
+"""What the value of a `logprob` signal calls these numbers, as `confidence: {from: logprob.min}` does."""
 
 TAG_PREFIX = "tag."
 """`tag.KEY=VALUE`: 1 where the task's `meta` says so. Not kept with the draft: the run's tags are."""
@@ -41,6 +46,17 @@ def feature_names(step: StepConfig, answers: Iterable[str] = ()) -> tuple[str, .
 
 def is_log_probability(name: str) -> bool:
     return name in _PROBABILITIES
+
+
+def compared_names(step: StepConfig) -> dict[str, str]:
+    """The numbers of log-probabilities by the names that rules and `confidence.from` give them: what is kept as
+    `lp_q0` is `logprob.min` there. Empty where the step has no such signal."""
+    parts = (("lp", ""), ("span", "span."))
+    return {
+        f"{part}_{kept}": f"{name}.{inner}{shown}"
+        for name, kind in signal_names(step) if kind == "logprob"
+        for part, inner in parts for kept, shown in LOGPROB_VALUE.items()
+    }
 
 
 def signal_names(step: StepConfig) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -12,6 +11,7 @@ from orchestrator.errors import InputError
 from orchestrator.finance.configured import config
 from orchestrator.finance.explain_calls import Bills, call_json, followed_by, iso, money
 from orchestrator.finance.explain_history import history
+from orchestrator.finance.explain_said import Meanings, body_of, said
 from orchestrator.finance.explain_seals import Seals, closed_in
 from orchestrator.finance.explain_text import text_of
 from orchestrator.finance.scope import Readable, call
@@ -20,7 +20,8 @@ from orchestrator.store.evidence import evidence, feedback, outcome, run, spot_c
 
 
 def explain(store: Readable, run_id: str) -> dict[str, Any]:
-    """The run as JSON types: no content, digests only. Raises InputError where the store has no such run."""
+    """The run as JSON types, what was `said` in it as far as it is kept. Raises InputError where the store has no such
+    run."""
     with store.read() as connection:
         taken = _rows(connection, run_id, run)
         if not taken:
@@ -33,7 +34,8 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
             select(config.c.version, config.c.mode, config.c.body_json)
             .where(config.c.config_id == found["config_id"])
         ).first()
-        names = json.loads(ran_under.body_json).get("features", {}) if ran_under else {}
+        body = body_of(ran_under.body_json if ran_under else None)
+        meanings = Meanings(body)
         return {
             "run_id": run_id,
             "pipeline": found["pipeline"],
@@ -49,7 +51,8 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
             "tags": json.loads(found["tags_json"]),
             "outcome": _outcome(connection, ended[0], seals) if ended else None,
             "history": history(connection, ended[0], found["source_run_id"], seals) if ended else [],
-            "steps": [_step(row, names.get(row["step"], ())) for row in _rows(connection, run_id, step)],
+            "said": said(connection, found, body),
+            "steps": [_step(row, meanings) for row in _rows(connection, run_id, step, step.c.place)],
             "calls": [
                 {**call_json(row, bills), "followed_by": followed_by(row, calls),
                  "seal": seals.of("call", row["call_id"]), "close": closed_in(connection, row["ended_at"])}
@@ -63,9 +66,10 @@ def explain(store: Readable, run_id: str) -> dict[str, Any]:
         }
 
 
-def explain_text(store: Readable, run_id: str) -> str:
-    """The same for people: one paragraph a step, the arithmetic of each call, and who said what of its success."""
-    return text_of(explain(store, run_id))
+def explain_text(store: Readable, run_id: str, *, full: bool = False, features: bool = False) -> str:
+    """The same for people: one paragraph a step, the arithmetic of each call, and who said what of its success. Long
+    texts are cut unless `full`; the numbers kept of each draft are left out unless `features`."""
+    return text_of(explain(store, run_id), full=full, features=features)
 
 
 def _rows(connection: Connection, run_id: str, table: Any, *order: Any) -> list[dict[str, Any]]:
@@ -94,10 +98,9 @@ def _outcome(connection: Connection, row: dict[str, Any], seals: Seals) -> dict[
     }
 
 
-def _step(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _step(row: dict[str, Any], meanings: Meanings) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in ("run_id", "features_json")}
-    numbers = json.loads(row["features_json"])
-    return {**kept, "features": dict(zip(names, numbers, strict=False))}
+    return {**kept, **meanings.of(row["step"], json.loads(row["features_json"]))}
 
 
 def _timed(row: dict[str, Any]) -> dict[str, Any]:

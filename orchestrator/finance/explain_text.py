@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
+from orchestrator.finance.explain_words import MOST, Quoted, printable
 
-def text_of(found: dict[str, Any]) -> str:
-    """What `explain` gives, as paragraphs."""
+
+def text_of(found: dict[str, Any], *, full: bool = False, features: bool = False) -> str:
+    """What `explain` gives, as paragraphs; texts are whole where `full`."""
+    quoted = Quoted(found["said"], None if full else MOST)
     lines = [f"run {found['run_id']} of {found['pipeline']} version {found['version']}, taken in {found['created_at']}"]
     lines.append(f"task {found['task_digest']}, configuration {found['config_id']}")
     if found["source_run_id"]:
@@ -17,16 +20,23 @@ def text_of(found: dict[str, Any]) -> str:
         lines.append(f"does again what gave no answer as run {', run '.join(found['again_of'])}: see the calls there")
     if found["done_again"]:
         lines.append(f"its task was done again, as run {found['done_again']}: this one can be no success any more")
+    lines += quoted.task()
     for one in found["steps"]:
-        lines += _step(one)
+        lines += [*_step(one), *quoted.of_step(one["step"], one["status"])]
+    lines += quoted.resolved()
     lines += ["", "calls" if found["calls"] else "no calls"]
     for one in found["calls"]:
-        lines += _call(one)
+        lines += [*_call(one), *(f"      {line}" for line in quoted.answer(one["call_id"]))]
     lines += [f"spot check of {c['step']}: {c['state']}, chosen with probability {c['propensity']:g}"
               for c in found["spot_checks"]]
     if found["history"]:
         lines += ["", "what is known of its success, in order", *_history(found)]
-    return "\n".join([*lines, "", *_ending(found["outcome"], found["calls"])]) + "\n"
+    lines += ["", *_ending(found["outcome"], found["calls"])]
+    if features:
+        lines += [line for one in found["steps"] for line in _measured(one)]
+    elif any(one["measured"] for one in found["steps"]):
+        lines += ["", "the numbers kept of each draft: --features"]
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _step(one: dict[str, Any]) -> Iterator[str]:
@@ -36,10 +46,18 @@ def _step(one: dict[str, Any]) -> Iterator[str]:
         yield f"  why: {one['explanation']}"
     if one["confidence"] is not None:
         how = "certified" if one["certified"] else "UNCERTIFIED"
-        yield f"  confidence {one['confidence']:.6g}, threshold {_number(one['threshold'])} ({how})"
+        what = f"confidence {one['compared']}" if one["compared"] else "confidence"
+        yield f"  {what} {one['confidence']:.6g}, threshold {_number(one['threshold'])} ({how})"
     if one["verdict"]:
         yield f"  verdict: {one['verdict']}; draft right: {_truth(one['draft_ok'])}"
-    yield from (f"  {name} = {_number(value)}" for name, value in one["features"].items() if value is not None)
+    for field, given in one["answered"].items():
+        yield f"  answer:{field} = {given['place']}, which is {given['value']!r} (of {given['of']} in the schema)"
+
+
+def _measured(one: dict[str, Any]) -> Iterator[str]:
+    """The numbers kept of a draft, by the names that rules give them."""
+    yield from ("", f"numbers kept of the draft of step {one['step']}")
+    yield from (f"  {name} = {_number(value)}" for name, value in one["measured"].items() if value is not None)
 
 
 def _call(one: dict[str, Any]) -> Iterator[str]:
@@ -60,7 +78,7 @@ def _call(one: dict[str, Any]) -> Iterator[str]:
 
 
 def _answer(one: dict[str, Any]) -> Iterator[str]:
-    """What is known of its answer: a run keeps no text."""
+    """What the rows tell of its answer; its text is kept for a while at most."""
     if one["finish_reason"] not in (None, "stop"):
         yield f"the answer ended by {one['finish_reason']!r}"
     if one["followed_by"] == "asked_again":

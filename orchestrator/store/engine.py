@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.config.budget import Span, Who
-from orchestrator.records import Json, Money
+from orchestrator.records import Json, Mode, Money
 from orchestrator.store import (
     allocations,
     answers,
@@ -28,6 +28,7 @@ from orchestrator.store import (
     retention,
     runs,
     spending,
+    spot_checks,
 )
 from orchestrator.store.answers import CacheStats
 from orchestrator.store.baselines import BaselineEntry
@@ -49,13 +50,14 @@ from orchestrator.store.entries import (
     StoredOutcome,
 )
 from orchestrator.store.events import StoredEvent
-from orchestrator.store.feedback import PendingSpotCheck, StoredHandOff
-from orchestrator.store.lapses import CheckedDraft, HourOfTasks, InUse, StoredLapse
+from orchestrator.store.feedback import StoredHandOff
+from orchestrator.store.lapses import CheckedDraft, InUse, StoredLapse, TaskCounts
 from orchestrator.store.learned import Ended, FeedbackEntry, FeedbackTaken
 from orchestrator.store.leases import Recovered
 from orchestrator.store.resolutions import Refused, Resolution
 from orchestrator.store.retention import Forgotten
 from orchestrator.store.spending import SpentSoFar
+from orchestrator.store.spot_checks import Keys, PendingSpotCheck
 from orchestrator.store.statements import Transaction
 
 
@@ -132,9 +134,9 @@ class Store(Database):
         """Every budget as it stands; `tasks`: those of tasks under way, too."""
         return await self._read(budget_standings.standings, self._clock(), tasks)
 
-    async def spent_so_far(self, pipeline: str) -> SpentSoFar:
-        """What the pipeline's latest runs have cost."""
-        return await self._read(spending.latest, pipeline)
+    async def spent_so_far(self, pipeline: str, mode: Mode = "cascade") -> SpentSoFar:
+        """What the pipeline's latest answered runs in this mode have cost."""
+        return await self._read(spending.latest, pipeline, mode)
 
     async def recall(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredAnswer]:
         """The unexpired answers among (tenant, memo key) pairs."""
@@ -197,15 +199,19 @@ class Store(Database):
         """For each, in their order, what stands against it; None where nothing does."""
         return await self._read(resolutions.refusals, wanted)
 
-    async def pending_spot_checks(self, pipeline: str, limit: int = 100) -> list[PendingSpotCheck]:
-        """Spot checks still to be made by this process, those of lapsed owners included: they become ours."""
-        return await self._write(feedback.take_spot_checks, pipeline, limit)
+    async def pending_spot_checks(self, pipeline: str, limit: int = 100, without: Keys = ()) -> list[PendingSpotCheck]:
+        """Spot checks still to be made, save those `without` and of processes that live: they become ours."""
+        return await self._write(spot_checks.take, pipeline, limit, without)
+
+    async def count_pending_spot_checks(self, pipeline: str) -> int:
+        """How many are still to be made, by this process or whichever comes next."""
+        return await self._write(spot_checks.count, pipeline)
 
     async def settle_spot_check(
         self, run_id: str, step: str, *, draft_ok: bool | None, state: SpotCheckState = "done"
     ) -> None:
         """Close a spot check; what it found becomes feedback. Twice changes nothing."""
-        await self._write(feedback.settle_spot_check, run_id, step, state, draft_ok)
+        await self._write(spot_checks.settle, run_id, step, state, draft_ok)
 
     async def record_baseline(self, entry: BaselineEntry) -> None:
         """Keep how the validator's own answer compares; a second one of the same run is passed over."""
@@ -213,13 +219,13 @@ class Store(Database):
 
     # -- certificates in use -----------------------------------------------------------------------------------------
 
-    async def tasks_by_hour(self, used: InUse, since: int) -> list[HourOfTasks]:
-        """The tasks that came to a certificate's rule, by the hour they ended in, from hour `since` on."""
-        return await self._read(lapses.tasks_by_hour, used, since)
+    async def tasks_within(self, used: InUse, spans: Sequence[tuple[float, float]]) -> list[TaskCounts]:
+        """How many tasks came to a certificate's rule, for each span by when they ended: (after, up to)."""
+        return await self._read(lapses.tasks_within, used, spans)
 
-    async def checked_drafts(self, used: InUse) -> list[CheckedDraft]:
-        """The spot checks of the drafts that a certificate let through, answered or not."""
-        return await self._read(lapses.checked_drafts, used)
+    async def checked_drafts(self, used: InUse, after: float) -> list[CheckedDraft]:
+        """The spot checks of the drafts that a certificate let through after then, answered or not, oldest first."""
+        return await self._read(lapses.checked_drafts, used, after)
 
     async def lapses(self, pipeline: str | None = None) -> list[StoredLapse]:
         """The certificates that spot checks revoked."""
@@ -246,7 +252,7 @@ class Store(Database):
     async def sweep(self) -> int:
         """Erase content and answers past their time; returns how many rows. The writer does a bounded part of this
         with each renewal of its lease."""
-        swept = await self._write_all(retention.sweep)
+        swept = await self._write_all(spot_checks.expire) + await self._write_all(retention.sweep)
         if swept:
             await asyncio.to_thread(self._scrub)
         return swept

@@ -1,4 +1,4 @@
-"""What is learned of a run after it ended: feedback, hand-offs resolved by people, spot checks.
+"""What is learned of a run after it ended: feedback, what people say of hand-offs, what spot checks found.
 
 Each is appended, never written over. A failure that became known evicts the answers behind it.
 """
@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
 from orchestrator.errors import InputError
 from orchestrator.records import Json
-from orchestrator.store import again, answers, cells, closes, leases, retention, seals
-from orchestrator.store.entries import FeedbackSource, SpotCheckState, entry
+from orchestrator.store import again, answers, cells, closes, seals
+from orchestrator.store.entries import FeedbackSource, entry
 from orchestrator.store.outcomes import contents_of
 from orchestrator.store.statements import Row, Transaction, inserting, table
-from orchestrator.store.tables import Feedback, HandOff, OutcomeRow, Run, SpotCheck, StepRow
+from orchestrator.store.tables import Feedback, HandOff, OutcomeRow, Run, StepRow
 
-_hand_off, _spot_check, _run = table(HandOff), table(SpotCheck), table(Run)
-_outcome, _step = table(OutcomeRow), table(StepRow)
+_hand_off, _run, _outcome, _step = table(HandOff), table(Run), table(OutcomeRow), table(StepRow)
 _FEEDBACK = inserting(
     Feedback, "feedback_id", "run_id", "source", "success", "reason", "at", "sealed_by", "seal_no", "seal"
 )
@@ -41,19 +39,6 @@ class StoredHandOff:
     contents: Mapping[str, Json]
     done_again: bool = False
     rule: str | None = None
-
-
-@entry
-class PendingSpotCheck:
-    """A spot check taken up by this process, with the task and draft it looks at."""
-
-    run_id: str
-    step: str
-    pipeline: str
-    tenant: str
-    propensity: float
-    created_at: float
-    contents: Mapping[str, Json]
 
 
 def record(
@@ -109,49 +94,3 @@ def handoffs(connection: Connection, pipeline: str | None, open_only: bool) -> l
         )
         for row in rows
     ]
-
-
-# -- spot checks -------------------------------------------------------------------------------------------------------
-
-
-def take_spot_checks(transaction: Transaction, pipeline: str, limit: int) -> list[PendingSpotCheck]:
-    """Pending spot checks of this owner and of lapsed ones, oldest first; they are this owner's now."""
-    s, o = _spot_check.c, _outcome.c
-    rows = transaction.execute(
-        select(_spot_check, o.tenant).join(_outcome, o.run_id == s.run_id)
-        .where(s.state == "pending", o.pipeline == pipeline).order_by(s.created_at, s.run_id)
-        .with_for_update(of=_spot_check)
-    ).all()
-    gone = leases.lapsed(transaction, {row.owner_id for row in rows})
-    ours = [row for row in rows if row.owner_id == transaction.owner_id or row.owner_id in gone][:limit]
-    for row in ours:
-        if row.owner_id != transaction.owner_id:
-            transaction.execute(_spot_check.update().where(s.run_id == row.run_id, s.step == row.step)
-                                .values(owner_id=transaction.owner_id))
-    contents = contents_of(transaction.connection, [row.run_id for row in ours])
-    return [_pending(row, pipeline, contents.get(row.run_id, {})) for row in ours]
-
-
-def _pending(row: Any, pipeline: str, contents: dict[str, Json]) -> PendingSpotCheck:
-    return PendingSpotCheck(
-        run_id=row.run_id, step=row.step, pipeline=pipeline, tenant=row.tenant, propensity=row.propensity,
-        created_at=row.created_at, contents=contents,
-    )
-
-
-def settle_spot_check(
-    transaction: Transaction, run_id: str, step: str, state: SpotCheckState, draft_ok: bool | None
-) -> None:
-    """Close a pending spot check; what it found counts as feedback of source `spot_check`. Twice changes nothing."""
-    cells.take_out(transaction, [run_id])
-    s = _spot_check.c
-    closed = transaction.execute(
-        _spot_check.update().where(s.run_id == run_id, s.step == step, s.state == "pending")
-        .values(state=state, draft_ok=draft_ok, ended_at=transaction.now)
-    )
-    if closed.rowcount != 1:
-        return
-    if draft_ok is not None:
-        append_said(transaction, [(run_id, "spot_check", draft_ok, "")], transaction.now)
-    retention.after_settling(transaction, run_id)
-

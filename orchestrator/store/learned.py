@@ -93,6 +93,19 @@ def tenants_of_task(connection: Connection, pipeline: str, task_key: str) -> lis
     return sorted(connection.execute(wanted).scalars())
 
 
+def runs_that_hold(
+    connection: Connection, task_key: str, pipeline: str | None, tenant: str | None
+) -> list[tuple[str, str, str]]:
+    """(run id, pipeline, tenant) of the latest run of each task of this key; None: of whichever pipeline or tenant."""
+    wanted = select(_run.c.run_id, _run.c.pipeline, _run.c.tenant).where(_run.c.task_key == task_key)
+    if pipeline is not None:
+        wanted = wanted.where(_run.c.pipeline == pipeline)
+    if tenant is not None:
+        wanted = wanted.where(_run.c.tenant == tenant)
+    rows = connection.execute(wanted.order_by(_run.c.pipeline, _run.c.tenant, _run.c.created_at))
+    return [(row.run_id, row.pipeline, row.tenant) for row in rows]
+
+
 def take(
     transaction: Transaction, entries: Sequence[FeedbackEntry], digest: Callable[[bytes], str]
 ) -> FeedbackTaken:

@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.config.feature_names import LOGPROB_FEATURES
+from orchestrator.config.feature_names import LOGPROB_VALUE
 from orchestrator.quality.history.recorded import VALIDATED, RecordedDraft
 from orchestrator.records import Json, Signal
-
-SHOWN_AS = {"q0": "min"}
-"""What a signal's value calls a number that is kept under another name."""
-_LOGPROB_VALUE = tuple(name for name in LOGPROB_FEATURES if name not in ("n", "total"))
 
 
 class NotKept(Mapping[str, Any]):
@@ -156,9 +152,9 @@ def _value(features: Mapping[str, float | None], name: str, kind: str, missed: s
 def _numbers(features: Mapping[str, float | None], prefix: str) -> dict[str, float | None] | None:
     if features.get(f"{prefix}_n") is None:
         return None
-    return {SHOWN_AS.get(name, name): features.get(f"{prefix}_{name}") for name in _LOGPROB_VALUE}
+    return {shown: features.get(f"{prefix}_{kept}") for kept, shown in LOGPROB_VALUE.items()}
 
 
 def _feature(part: str) -> str:
     prefix, name = ("span", part.removeprefix("span.")) if part.startswith("span.") else ("lp", part)
-    return f"{prefix}_{next((kept for kept, shown in SHOWN_AS.items() if shown == name), name)}"
+    return f"{prefix}_{next((kept for kept, shown in LOGPROB_VALUE.items() if shown == name), name)}"
