@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,6 @@ from orchestrator.quality import drift
 Array = NDArray[np.float64]
 TOLERANCE, ERROR, FALSE_ALARM = 0.03, 0.05, 0.10
 GOOD = TOLERANCE / 2
-HOUR = 500
-"""Tasks an hour: bets begin with the hour."""
 ACCEPTED = 0.8
 SHIFTS = (0.02, 0.05, 0.10)
 AT_MOST = {0.02: 250_000, 0.05: 60_000, 0.10: 25_000}
@@ -85,11 +84,8 @@ def simulate(
 
 def log_evidence(path: Path, *, fitted: bool) -> Array:
     """The log e-value after each check: between two of them it only falls. Vectorised over checks and bets."""
-    hours = ((path.task - 1) // HOUR).astype(int)
-    drawn = np.bincount(hours, minlength=int(hours[-1]) + 1)
-    starts = np.array(list(drift._starts([drift.Hour(tasks=HOUR, drawn=int(d)) for d in drawn])))
-    weights = np.array([drift._weight(i) for i in range(len(starts))])
-    first = np.searchsorted(path.task, starts * HOUR, side="right")  # the checks before each start
+    first = np.arange(0, len(path.task), drift.CHECKS_A_START)  # the checks before each start
+    weights = np.array([drift._weight(i) for i in range(len(first))])
     bets = np.array([drift._BOLDEST / TOLERANCE * drift._STEP**k for k in range(drift.BETS)])
     lost = np.log1p(-bets * TOLERANCE)
     won = (np.log1p(bets * (1 / path.propensity[:, None] - TOLERANCE)) - lost) * path.wrong[:, None]
@@ -97,7 +93,7 @@ def log_evidence(path: Path, *, fitted: bool) -> Array:
     if fitted:
         sides = np.array([b * s for b in _gap_bets() for s in (1.0, -1.0)])
         parts.append((np.cumsum(np.log1p(path.gap[:, None] * sides - ERROR * np.abs(sides)), axis=0), 0.0 * sides))
-    logs = [_mixture(total, rate, path.task, starts, first, weights) for total, rate in parts]
+    logs = [_mixture(total, rate, path.task, first, weights) for total, rate in parts]
     return logs[0] if not fitted else np.logaddexp(logs[0], logs[1]) - math.log(2)
 
 
@@ -105,12 +101,12 @@ def _gap_bets() -> list[float]:
     return [drift._BOLDEST / (1 + ERROR) * drift._STEP**k for k in range(drift.GAP_BETS)]
 
 
-def _mixture(total: Array, rate: Array, task: Array, starts: Array, first: Array, weights: Array) -> Array:
+def _mixture(total: Array, rate: Array, task: Array, first: NDArray[np.int_], weights: Array) -> Array:
     mixed = np.zeros(len(task))
     begun = np.zeros(len(task))
-    for start, before, weight in zip(starts, first, weights, strict=True):
-        at_start = total[before - 1] if before else np.zeros(total.shape[1])
-        log = total[before:] - at_start + (task[before:, None] - start * HOUR) * rate
+    for before, weight in zip(first, weights, strict=True):
+        at_start, start = (total[before - 1], task[before - 1]) if before else (np.zeros(total.shape[1]), 0.0)
+        log = total[before:] - at_start + (task[before:, None] - start) * rate
         mixed[before:] += weight * np.exp(np.clip(log, -700, 600)).mean(axis=1)
         begun[before:] += weight
     return np.log(mixed + 1.0 - begun)
@@ -118,17 +114,16 @@ def _mixture(total: Array, rate: Array, task: Array, starts: Array, first: Array
 
 def as_product(path: Path, upto: int, *, fitted: bool) -> float:
     """The same after check `upto`, by the code that runs."""
-    last = int(path.task[upto])
-    hours = []
-    for hour in range((last - 1) // HOUR + 1):
-        here = np.flatnonzero((path.task[: upto + 1] - 1) // HOUR == hour)
-        wrong: dict[float, int] = {}
-        for i in here:
-            if path.wrong[i]:
-                wrong[float(path.propensity[i])] = wrong.get(float(path.propensity[i]), 0) + 1
-        hours.append(drift.Hour(tasks=min(HOUR, last - hour * HOUR), drawn=len(here), wrong=wrong,
-                                gaps=tuple(path.gap[here])))
-    return drift.evidence(hours, max_regret=TOLERANCE, calibration_error=ERROR if fitted else None).total
+    stretches, begun = [], 0
+    for first in range(0, upto + 1, drift.CHECKS_A_START):
+        here = slice(first, min(first + drift.CHECKS_A_START, upto + 1))
+        last = int(path.task[here][-1])
+        stretches.append(drift.Stretch(
+            tasks=last - begun, drawn=here.stop - first, gaps=tuple(path.gap[here]),
+            wrong=Counter(path.propensity[here][path.wrong[here]].tolist()),
+        ))
+        begun = last
+    return drift.evidence(stretches, max_regret=TOLERANCE, calibration_error=ERROR if fitted else None).total
 
 
 def false_alarms(name: str, *, fitted: bool, paths: int, steps: int, draw: np.random.Generator) -> bool:

@@ -42,17 +42,18 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.testing import ScriptedModel
 
 async def looks():
+    later = lambda: time.time() + 3.2e7  # the copies of the first runs end hours after these
     nobody = {name: ScriptedModel(lambda request: None, name=name) for name in ("drafter", "validator")}
-    async with Pipeline.load(Path(sys.argv[1]), store=sys.argv[2], clients=nobody) as pipeline:
+    async with Pipeline.load(Path(sys.argv[1]), store=sys.argv[2], clients=nobody, clock=later) as pipeline:
         rt = await pipeline.runtime()
         for which in ("first", "second"):
             wall, cpu = time.perf_counter(), time.process_time()
             await lapse.look(rt, rt.steps[0], draft_ok=False)
             print(f"{which} look {time.perf_counter() - wall:.2f} s wall {time.process_time() - cpu:.2f} s CPU",
                   file=sys.stderr)  # the other processes' words are thrown away
-        hours = rt.watch.tasks["label"].values()
-        tasks = sum(hour.tasks for hour in hours)
-        print(f"{tasks:,} tasks in {len(hours):,} hours; revoked: {rt.revoked}", file=sys.stderr)
+        seen = rt.watch.seen["label"]
+        tasks = sum(one.tasks for one in seen.stretches) + sum(one.counts.tasks for one in seen.counted.values())
+        print(f"{tasks:,} tasks in {len(seen.stretches):,} stretches; revoked: {rt.revoked}", file=sys.stderr)
 
 asyncio.run(looks())
 """

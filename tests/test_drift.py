@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.quality import drift
-from orchestrator.quality.drift import Hour, evidence
+from orchestrator.quality.drift import Stretch, evidence
 
-QUIET = Hour(tasks=500, drawn=100)
-hours_of = st.lists(
+QUIET = Stretch(tasks=500, drawn=100)
+some_stretches = st.lists(
     st.builds(
-        lambda tasks, drawn, wrong: Hour(tasks=tasks, drawn=drawn, wrong=Counter(wrong)),
+        lambda tasks, drawn, wrong: Stretch(tasks=tasks, drawn=drawn, wrong=Counter(wrong)),
         st.integers(20, 800), st.integers(0, 150), st.lists(st.sampled_from([0.02, 0.05, 1.0]), max_size=9),
     ),
     min_size=1, max_size=12,
 )
 
 
-def value(hours: list[Hour], **nulls: float) -> float:
-    return math.exp(evidence(hours, **nulls).total)
+def value(stretches: list[Stretch], **nulls: float) -> float:
+    return math.exp(evidence(stretches, **nulls).total)
 
 
 def binomial(k: int, n: int, p: float) -> float:
@@ -37,8 +37,8 @@ def test_at_a_regret_of_exactly_the_tolerance_the_expected_evidence_is_one(prope
     expected = 0.0
     for found in product(range(tasks + 1), repeat=3):
         chance = math.prod(binomial(k, tasks, tolerance * propensity) for k in found)
-        hours = [Hour(tasks=tasks, drawn=100, wrong={propensity: k}) for k in found]
-        expected += chance * value(hours, max_regret=tolerance)
+        stretches = [Stretch(tasks=tasks, drawn=100, wrong={propensity: k}) for k in found]
+        expected += chance * value(stretches, max_regret=tolerance)
     assert expected == pytest.approx(1.0, abs=1e-9)
 
 
@@ -48,7 +48,7 @@ def test_unequal_propensities_that_go_with_unequal_regret_keep_the_bet_fair() ->
     for where in (rare, often):
         in_one_task = 0.5 * 2 * tolerance * where
         expected = sum(
-            binomial(k, 12, in_one_task) * value([Hour(tasks=12, wrong={where: k})], max_regret=tolerance)
+            binomial(k, 12, in_one_task) * value([Stretch(tasks=12, wrong={where: k})], max_regret=tolerance)
             for k in range(13)
         )
         assert expected == pytest.approx(1.0, abs=1e-9)
@@ -62,53 +62,47 @@ def test_a_confidence_off_by_exactly_the_error_allowed_wins_nothing_on_average(s
     expected = 0.0
     for gaps in product((low, high), repeat=8):
         chance = math.prod(p_high if gap == high else 1 - p_high for gap in gaps)
-        found = evidence([Hour(tasks=8, gaps=gaps)], max_regret=0.5, calibration_error=error).calibration
+        found = evidence([Stretch(tasks=8, gaps=gaps)], max_regret=0.5, calibration_error=error).calibration
         assert found is not None
         expected += chance * math.exp(found)
     assert 0.5 < expected <= 1.0 + 1e-9
 
 
 def test_two_nulls_share_one_alarm() -> None:
-    found = evidence([Hour(tasks=50, gaps=(0.9,) * 12)], max_regret=0.1, calibration_error=0.05)
+    found = evidence([Stretch(tasks=50, gaps=(0.9,) * 12)], max_regret=0.1, calibration_error=0.05)
     assert found.calibration is not None
     assert math.exp(found.total) == pytest.approx((math.exp(found.regret) + math.exp(found.calibration)) / 2)
     assert found.trips(0.05)
     assert found.regret < 0.0
 
 
-@given(hours=hours_of, place=st.integers(0, 11), propensity=st.sampled_from([0.02, 0.05, 1.0]))
+@given(stretches=some_stretches, place=st.integers(0, 11), propensity=st.sampled_from([0.02, 0.05, 1.0]))
 def test_a_check_that_finds_a_wrong_draft_speaks_against_and_a_task_without_one_for(
-    hours: list[Hour], place: int, propensity: float
+    stretches: list[Stretch], place: int, propensity: float
 ) -> None:
-    at = place % len(hours)
-    one = hours[at]
-    before = evidence(hours, max_regret=0.03).total
-    wrong = Hour(tasks=one.tasks, drawn=one.drawn, wrong=Counter(one.wrong) + Counter([propensity]))
-    more = Hour(tasks=one.tasks + 1, drawn=one.drawn, wrong=one.wrong)
-    assert evidence([*hours[:at], wrong, *hours[at + 1 :]], max_regret=0.03).total > before
-    assert evidence([*hours[:at], more, *hours[at + 1 :]], max_regret=0.03).total < before
+    at = place % len(stretches)
+    one = stretches[at]
+    before = evidence(stretches, max_regret=0.03).total
+    wrong = Stretch(tasks=one.tasks, drawn=one.drawn, wrong=Counter(one.wrong) + Counter([propensity]))
+    more = Stretch(tasks=one.tasks + 1, drawn=one.drawn, wrong=one.wrong)
+    assert evidence([*stretches[:at], wrong, *stretches[at + 1 :]], max_regret=0.03).total > before
+    assert evidence([*stretches[:at], more, *stretches[at + 1 :]], max_regret=0.03).total < before
 
 
 def test_a_change_after_a_long_good_time_is_found_almost_as_soon_as_one_at_the_start() -> None:
-    bad = Hour(tasks=5000, drawn=100, wrong={0.02: 13})
+    bad = Stretch(tasks=5000, drawn=100, wrong={0.02: 13})
 
-    def hours_until_alarm(good: int) -> int:
-        hours = [Hour(tasks=5000, drawn=100)] * good
-        return next(n for n in range(1, 50) if evidence([*hours, *[bad] * n], max_regret=0.03).trips(0.1))
+    def stretches_until_alarm(good: int) -> int:
+        stretches = [Stretch(tasks=5000, drawn=100)] * good
+        return next(n for n in range(1, 50) if evidence([*stretches, *[bad] * n], max_regret=0.03).trips(0.1))
 
-    assert hours_until_alarm(0) == 1
-    assert hours_until_alarm(1000) == 2
+    assert stretches_until_alarm(0) == 1
+    assert stretches_until_alarm(1000) == 2
 
 
 def test_it_says_since_when() -> None:
-    hours = [QUIET] * 30 + [Hour(tasks=500, drawn=100, wrong={0.2: 13})] * 3
-    assert evidence(hours, max_regret=0.03).since == 30
-
-
-def test_a_bet_begins_with_an_hour_and_after_enough_checks() -> None:
-    drawn = [10, 95, 3, 200, 0, 0, 99, 1, 5]
-    hours = [Hour(tasks=500, drawn=n) for n in drawn]
-    assert list(drift._starts(hours)) == [0, 2, 4, 8]
+    stretches = [QUIET] * 30 + [Stretch(tasks=500, drawn=100, wrong={0.2: 13})] * 3
+    assert evidence(stretches, max_regret=0.03).since == 30
 
 
 def test_the_weights_of_all_starts_that_may_ever_come_sum_to_one() -> None:

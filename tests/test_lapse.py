@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,13 @@ import pytest
 
 from orchestrator import Outcome, Pipeline, Task
 from orchestrator.cascade.lapse import Nulls, _why, in_use, look, nulls_of
-from orchestrator.quality.drift import Hour, evidence
+from orchestrator.quality.drift import Stretch, evidence
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import SpotCheckEntry, StepEntry
-from orchestrator.store.lapses import CheckedDraft, HourOfTasks, InUse
+from orchestrator.store.lapses import CheckedDraft, InUse, TaskCounts
 from tests.lapsing import A, B, Turning, both, recertify, write_certified
 from tests.stores import Clock, Opener, claim, config, ended
 
-pytest_plugins = ("tests.store_fixtures",)
 NOTE = "import sys; open('told.jsonl', 'a').write(sys.stdin.read() + '\\n')"
 HOOK = {"command": [sys.executable, "-c", NOTE]}
 
@@ -158,8 +158,7 @@ async def test_checks_of_shadow_and_of_the_cache_are_no_evidence(tmp_path: Path)
         work = await shadow.runtime()
         assert in_use(work, work.steps[0]) is None
     assert used is not None
-    (hour,) = await store.tasks_by_hour(used, 0)
-    assert (hour.tasks, hour.accepted, hour.unchecked) == (2, 2, 0)
+    assert await store.tasks_within(used, [(0.0, math.inf)]) == [TaskCounts(tasks=2, accepted=2)]
     await store.aclose()
 
 
@@ -168,7 +167,8 @@ async def test_checks_of_shadow_and_of_the_cache_are_no_evidence(tmp_path: Path)
     ({"loss": "selective", "confidence": 0.95},
      Nulls(regret=0.1, calibration=None, accepted_only=True, false_alarm=pytest.approx(0.05))),
     ({"reference": "label", "validator_accuracy": 0.97},
-     Nulls(regret=pytest.approx(0.13), calibration=None, accepted_only=False, false_alarm=pytest.approx(0.1))),
+     Nulls(regret=pytest.approx(0.13), calibration=None, accepted_only=False, false_alarm=pytest.approx(0.1),
+           granted=pytest.approx(0.03))),
     ({"reference": "validator", "validator_accuracy": 0.97},
      Nulls(regret=0.1, calibration=None, accepted_only=False, false_alarm=pytest.approx(0.1))),
 ])
@@ -189,18 +189,19 @@ async def test_only_a_fitted_probability_is_watched_for_calibration(
     async with Pipeline.load(path, store="memory:", clients=both(lambda _: A)) as pipeline:
         rt = await pipeline.runtime()
         step = rt.steps[0]
-        fitted = replace(step, loaded=replace(step.loaded, confidence_artefact={"model": {"kind": kind}}))
+        fitted = replace(step, loaded=replace(
+            step.loaded, confidence=replace(step.loaded.confidence, fitted={"model": {"kind": kind}})))
         nulls = nulls_of(rt, fitted)
     assert nulls is not None
     assert nulls.calibration == watched
 
 
 def test_a_confidence_that_is_off_is_said_to_be() -> None:
-    hours = [Hour(tasks=50, drawn=9, gaps=(0.7,) * 9)] * 3
-    found = evidence(hours, max_regret=0.1, calibration_error=0.05)
+    stretches = [Stretch(tasks=50, drawn=9, gaps=(0.7,) * 9)] * 3
+    found = evidence(stretches, max_regret=0.1, calibration_error=0.05)
     nulls = Nulls(regret=0.1, calibration=0.05, accepted_only=False, false_alarm=0.1)
     assert found.trips(nulls.false_alarm)
-    assert _why(found, [0, 1, 2], hours, nulls) == (
+    assert _why(found, [0, 1, 2], stretches, nulls) == (
         "spot checks show the confidence off by more than 0.05: in 27 of them since 1970-01-01 it is 0.7 too high"
     )
 
@@ -223,12 +224,11 @@ async def test_looking_without_a_certificate_in_force_does_nothing(tmp_path: Pat
 # -- the store, on both databases ------------------------------------------------------------------------------------
 
 USED = InUse(pipeline="p", step="extract", certificate="sha256:c0ffee", rules_before=("broken",))
-HOUR = 3600.0
 
 
 async def decided(store: Store, run_id: str, **fields: Any) -> None:
-    """One task that came to the rule at `hour`."""
-    hour, drawn = fields.pop("hour", 5), fields.pop("drawn", None)
+    """One task that came to the rule and ended `at` that time."""
+    at, drawn = fields.pop("at", 5.5), fields.pop("drawn", None)
     outcome = {k: fields.pop(k) for k in ("config_id", "from_cache") if k in fields}
     step = StepEntry(**{
         "step": "extract", "status": "accepted", "action": "accept", "rule": "otherwise", "certified": True,
@@ -236,7 +236,7 @@ async def decided(store: Store, run_id: str, **fields: Any) -> None:
     })
     checks = () if drawn is None else (SpotCheckEntry(step="extract", propensity=0.05),)
     await store.claim([claim(run_id)])
-    await store.finish([ended(run_id, ended_at=(hour + 0.999) * HOUR, steps=(step,), spot_checks=checks, **outcome)])
+    await store.finish([ended(run_id, ended_at=at, steps=(step,), spot_checks=checks, **outcome)])
     if drawn in ("right", "wrong"):
         await store.settle_spot_check(run_id, "extract", draft_ok=drawn == "right")
 
@@ -254,22 +254,23 @@ async def test_tasks_are_counted_where_they_came_to_the_rule(store: Store) -> No
     await certified(store)
     await decided(store, "accepted")
     await decided(store, "checked", drawn="wrong", action="spot_check", rule="look")
-    await decided(store, "waiting", drawn="not yet", hour=7)
-    await decided(store, "escalated", action="escalate", rule="not_sure", propensity=None, hour=7)
+    await decided(store, "waiting", drawn="not yet", at=7.25)
+    await decided(store, "escalated", action="escalate", rule="not_sure", propensity=None, at=7.5)
     await decided(store, "may not be checked", propensity=None)
     for name, other in {
         "before": {"rule": "broken"}, "uncertified": {"certified": False}, "shadow": {"config_id": "shadow"},
         "hit": {"from_cache": True}, "another": {"step": "other"},
     }.items():
         await decided(store, name, **other)
-    assert await store.tasks_by_hour(USED, 0) == [
-        HourOfTasks(hour=5, tasks=2, accepted=2, unchecked=1), HourOfTasks(hour=7, tasks=2, accepted=1, unchecked=0),
+    spans = [(-math.inf, 5.5), (5.5, 7.25), (5.5, math.inf), (7.5, 7.5), (7.5, math.inf)]
+    assert await store.tasks_within(USED, spans) == [
+        TaskCounts(2, 2), TaskCounts(1, 1), TaskCounts(2, 1), TaskCounts(), TaskCounts(),
     ]
-    assert [hour.hour for hour in await store.tasks_by_hour(USED, 6)] == [7]
-    assert await store.checked_drafts(USED) == [
-        CheckedDraft(hour=5, propensity=0.05, confidence=0.8, state="done", draft_ok=False),
-        CheckedDraft(hour=7, propensity=0.05, confidence=0.8, state="pending", draft_ok=None),
-    ]
+    found = CheckedDraft(ended_at=5.5, propensity=0.05, confidence=0.8, state="done", draft_ok=False)
+    waiting = CheckedDraft(ended_at=7.25, propensity=0.05, confidence=0.8, state="pending", draft_ok=None)
+    assert await store.checked_drafts(USED, -math.inf) == [found, waiting]
+    assert await store.checked_drafts(USED, 5.5) == [waiting]
+    assert await store.checked_drafts(USED, 7.25) == []
 
 
 async def test_a_certificate_lapses_once_and_is_told_of_once(opened: Opener, clock: Clock) -> None:

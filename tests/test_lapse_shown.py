@@ -51,6 +51,10 @@ def warned(report: CheckReport) -> str:
     return "\n".join(f.message for f in report.findings if f.level == "warning")
 
 
+def certified(report: CheckReport) -> list[str]:
+    return [f.message for f in report.findings if "certified at" in f.message]
+
+
 async def test_the_report_says_it_before_any_figure(tmp_path: Path, url: str) -> None:
     await revoked(path := write_certified(tmp_path / "p"), url)
     made = await reported(url)
@@ -74,9 +78,11 @@ async def test_check_looks_into_the_store(tmp_path: Path, url: str) -> None:
     said = warned(check_pipeline(path, store=url))
     assert "every draft that reaches not_sure would be handed off: its certificate was revoked on 2026-01-09" in said
     assert REASON in said
+    assert certified(check_pipeline(path, store=url)) == []
     assert "revoked" not in warned(check_pipeline(path))
     recertify(path, created="2026-02-01")
     assert "revoked" not in warned(check_pipeline(path, store=url))
+    assert certified(check_pipeline(path, store=url)) == ["certified at -0.5: regret <= 0.1"]
 
 
 async def test_check_makes_no_store_and_writes_none(tmp_path: Path, url: str) -> None:
@@ -101,6 +107,18 @@ def test_the_command_shows_both(tmp_path: Path, url: str) -> None:
     assert REASON in checked.stdout
     report = json.loads(CliRunner().invoke(cli, ["report", "--store", url, "--json"]).stdout)
     assert report["lapses"][0]["reason"] == REASON
+
+
+def test_simulate_says_that_the_present_policy_lets_nothing_through_any_more(tmp_path: Path, url: str) -> None:
+    asyncio.run(revoked(path := write_certified(tmp_path / "p"), url))
+    said = CliRunner().invoke(cli, ["simulate", str(path), "--store", url])
+    words = "present: as if its certificate were in force, and it was revoked on 2026-01-09: " + REASON
+    assert words in " ".join(said.stderr.split())
+    assert "every draft that comes to its threshold escalates" in " ".join(said.stderr.split())
+    recertify(path, created="2026-02-01")
+    again = CliRunner().invoke(cli, ["simulate", str(path), "--store", url])
+    assert "present" in again.stdout
+    assert "revoked" not in again.stderr
 
 
 @pytest.mark.parametrize(("hook", "shown", "verdict"), [

@@ -16,9 +16,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.hook import run_hook
+from orchestrator.cascade.stretches import Seen, read_stretches
 from orchestrator.config.certificate import certificate_digest
-from orchestrator.quality.drift import EValues, Hour, evidence
-from orchestrator.store.lapses import HOUR_S, CheckedDraft, HourOfTasks, InUse, StoredLapse
+from orchestrator.errors import StoreError
+from orchestrator.quality.drift import EValues, Stretch, evidence
+from orchestrator.store.lapses import InUse, StoredLapse
 
 if TYPE_CHECKING:
     from orchestrator.cascade.runtime import Runtime, Step
@@ -31,11 +33,12 @@ REFRESH_S = 30.0
 
 @dataclass(slots=True)
 class Watch:
-    """What a runtime knows. `tasks` are counts by step and hour: of past hours they change no more."""
+    """What a runtime knows. `seen` are the tasks by step; `answered` the steps with a check answered since the look."""
 
     read_at: float = -math.inf
     looked_at: dict[str, float] = field(default_factory=dict)
-    tasks: dict[str, dict[int, HourOfTasks]] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -43,12 +46,21 @@ class Watch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nulls:
     """What a certificate is watched for. `regret` is the loss that its rule may have, `calibration` the error of a
-    fitted confidence (None: not watched), `accepted_only` whether the loss is a share of the accepted drafts."""
+    fitted confidence (None: not watched), both with what is `granted` for a validator that may be wrong itself;
+    `accepted_only` whether the loss is a share of the accepted drafts."""
 
     regret: float
     calibration: float | None
     accepted_only: bool
     false_alarm: float
+    granted: float = 0.0
+
+    def told(self, tolerance: float) -> str:
+        """A tolerance, and what of it the certificate does not say itself."""
+        if not self.granted:
+            return f"{tolerance:.3g}"
+        own = tolerance - self.granted
+        return f"{tolerance:.3g} ({own:.3g} and the {self.granted:.3g} by which the validator itself is wrong)"
 
 
 async def keep_up(rt: Runtime) -> None:
@@ -67,21 +79,42 @@ async def look(rt: Runtime, step: Step, *, draft_ok: bool) -> None:
     Only a wrong draft speaks against the bound on regret; after a right one, a look now and then is enough.
     """
     watch, now = rt.watch, rt.clock()
+    watch.answered.add(step.id)
     if step.id in watch.waiting or (draft_ok and now - watch.looked_at.get(step.id, -math.inf) < REFRESH_S):
         return
+    await _weigh(rt, step)
+
+
+async def look_a_last_time(rt: Runtime) -> None:
+    """Weigh what was answered since the last look: where nothing more is at work, no check to come would have it done.
+
+    The store may be out of reach by then. That is logged, and whoever looks next finds the same.
+    """
+    for step in rt.steps:
+        if step.id in rt.watch.answered:
+            try:
+                await _weigh(rt, step)
+            except StoreError as error:
+                log.warning("the last spot checks of pipeline %s are not weighed: %s", rt.config.pipeline, error)
+
+
+async def _weigh(rt: Runtime, step: Step) -> None:
+    watch, now = rt.watch, rt.clock()
     watch.waiting.add(step.id)
     async with watch.looking:
         watch.waiting.discard(step.id)
+        watch.answered.discard(step.id)
         watch.looked_at[step.id] = now
         used, nulls = in_use(rt, step), nulls_of(rt, step)
         if used is None or nulls is None or step.id in rt.revoked:
             return
-        at, hours = await _hours(rt, used, nulls)
-        found = await asyncio.to_thread(  # years of hours take a while, and answers go on meanwhile
-            evidence, hours, max_regret=nulls.regret, calibration_error=nulls.calibration
+        seen = watch.seen.setdefault(step.id, Seen())
+        at, stretches = await read_stretches(rt.store, used, seen, now=now, accepted_only=nulls.accepted_only)
+        found = await asyncio.to_thread(  # years of them take a while, and answers go on meanwhile
+            evidence, stretches, max_regret=nulls.regret, calibration_error=nulls.calibration
         )
-        if hours and found.trips(nulls.false_alarm):
-            why = _why(found, at, hours, nulls)
+        if found.trips(nulls.false_alarm):
+            why = _why(found, at, stretches, nulls)
             await rt.store.record_lapse(used.pipeline, used.step, used.certificate, why)
             await _read(rt)
 
@@ -114,7 +147,7 @@ def nulls_of(rt: Runtime, step: Step) -> Nulls | None:
     return Nulls(
         regret=_below_one(float(certificate["max_regret"]) + granted),
         calibration=_below_one(drift.calibration_error + granted) if probability else None,
-        accepted_only=certificate.get("loss") == "selective", false_alarm=false_alarm,
+        accepted_only=certificate.get("loss") == "selective", false_alarm=false_alarm, granted=granted,
     )
 
 
@@ -122,47 +155,23 @@ def _below_one(tolerance: float) -> float:
     return min(tolerance, 0.999)
 
 
-async def _hours(rt: Runtime, used: InUse, nulls: Nulls) -> tuple[list[int], list[Hour]]:
-    """The hours with tasks, in order of time. Past ones are not read again, save the last two: others may be late."""
-    known = rt.watch.tasks.setdefault(used.step, {})
-    for one in await rt.store.tasks_by_hour(used, max(known, default=1) - 1):
-        known[one.hour] = one
-    checks: dict[int, list[CheckedDraft]] = {}
-    for check in await rt.store.checked_drafts(used):
-        checks.setdefault(check.hour, []).append(check)
-    at = sorted(known)
-    return at, [_hour(known[hour], checks.get(hour, ()), nulls) for hour in at]
-
-
-def _hour(tasks: HourOfTasks, checks: Sequence[CheckedDraft], nulls: Nulls) -> Hour:
-    """A check without an answer counts as one that found nothing: it is no evidence against the certificate."""
-    return Hour(
-        tasks=tasks.accepted if nulls.accepted_only else tasks.tasks,
-        drawn=len(checks),
-        wrong=Counter(one.propensity for one in checks if one.draft_ok is False),
-        gaps=tuple(
-            one.confidence - one.draft_ok for one in checks if one.draft_ok is not None and one.confidence is not None
-        ),
-    )
-
-
-def _why(found: EValues, at: Sequence[int], hours: Sequence[Hour], nulls: Nulls) -> str:
-    since, later = datetime.fromtimestamp(at[found.since] * HOUR_S, UTC).date(), hours[found.since :]
-    drawn = sum(hour.drawn for hour in later)
-    if found.calibration is not None and found.calibration > found.regret:
-        gaps = [gap for hour in later for gap in hour.gaps]
+def _why(found: EValues, at: Sequence[float], stretches: Sequence[Stretch], nulls: Nulls) -> str:
+    since, later = _day(at[found.since]), stretches[found.since :]
+    drawn = sum(stretch.drawn for stretch in later)
+    if found.calibration is not None and nulls.calibration is not None and found.calibration > found.regret:
+        gaps = [gap for stretch in later for gap in stretch.gaps]
         off = math.fsum(gaps) / len(gaps)
         return (
-            f"spot checks show the confidence off by more than {nulls.calibration:.2g}: in {len(gaps)} of them since "
-            f"{since} it is {abs(off):.2g} too {'high' if off > 0 else 'low'}"
+            f"spot checks show the confidence off by more than {nulls.told(nulls.calibration)}: in {len(gaps)} of them "
+            f"since {since} it is {abs(off):.2g} too {'high' if off > 0 else 'low'}"
         )
     wrong: Counter[float] = Counter()
-    for hour in later:
-        wrong.update(hour.wrong)
-    share = math.fsum(k / propensity for propensity, k in wrong.items()) / sum(hour.tasks for hour in later)
+    for stretch in later:
+        wrong.update(stretch.wrong)
+    share = math.fsum(k / propensity for propensity, k in wrong.items()) / sum(stretch.tasks for stretch in later)
     loss = "the share of wrong drafts accepted" if nulls.accepted_only else "regret"
     return (
-        f"spot checks show {loss} above {nulls.regret:.3g}: {wrong.total()} wrong in {drawn} since {since}, "
+        f"spot checks show {loss} above {nulls.told(nulls.regret)}: {wrong.total()} wrong in {drawn} since {since}, "
         f"about {min(share, 1.0):.2g}"
     )
 

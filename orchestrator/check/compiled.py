@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A loaded pipeline with what could be compiled of it: a step or model that could not be is absent."""
+    """A loaded pipeline with what could be compiled of it: a step or model that could not be is absent. `revoked` says
+    of a step when and why its certificate was."""
 
     loaded: LoadedPipeline
     signals: Mapping[str, SignalSet]
     policies: Mapping[str, CompiledPolicy]
     clients: Mapping[str, ModelClient]
+    revoked: Mapping[str, str]
 
 
-def compiled(loaded: LoadedPipeline, findings: list[Finding]) -> Checked:
+def compiled(loaded: LoadedPipeline, findings: list[Finding], *, revoked: Mapping[str, str]) -> Checked:
     from orchestrator.cascade.policy import compile_policy
     from orchestrator.cascade.signals import compile_signals
     from orchestrator.models.catalog import client_of
@@ -43,7 +45,7 @@ def compiled(loaded: LoadedPipeline, findings: list[Finding]) -> Checked:
     for name in loaded.config.models:
         with faults_of(f"model {name}", findings):
             clients[name] = client_of(loaded, name)
-    return Checked(loaded, signals, policies, clients)
+    return Checked(loaded, signals, policies, clients, revoked)
 
 
 def logprob_models(checked: Checked) -> frozenset[str]:

@@ -2,18 +2,18 @@
 
 An e-process is a bet against "the certificate holds": its expected value is at most 1 at any time while that is
 true, so that it ever reaches 1/delta with probability at most delta (Ville 1939). Formulas and proofs: docs/drift.md.
-Pure: standard library only, no I/O, no clock. Everything follows from counts by hour, so that no state can be lost.
+Pure: standard library only, no I/O, no clock. Everything follows from counts by stretch, so that no state can be lost.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 CHECKS_A_START = 100
-"""How many checks are drawn before the bet is begun anew: a change is found from the last beginning before it."""
+"""How many checks are drawn before another bet is begun: a change is found from the last beginning before it."""
 BETS = 7
 """Bets on regret, each a quarter of the one before: from 9/10 of what may be staked down to one for rare checks."""
 GAP_BETS = 4
@@ -24,8 +24,10 @@ _ZETA = 4.595111825787
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hour:
-    """Tasks that came to the certified rule within an hour and could have been checked, accepted or not.
+class Stretch:
+    """Tasks that came to the certified rule after one beginning of a bet and up to the next, and could have been
+    checked, accepted or not: up to the moment that finds CHECKS_A_START checks drawn, so that what is in it is decided
+    by what came before.
 
     `drawn` counts the spot checks of their accepted drafts, answered or not. `wrong` counts those found wrong, by the
     probability they were drawn with. `gaps` are confidence - (1 if found right else 0) of the answered ones.
@@ -41,7 +43,7 @@ class Hour:
 class EValues:
     """Natural logarithms of e-values: against `regret`, against `calibration` (None where that is not watched).
 
-    `total` is that of their mean, an e-value against "both hold". `since` is the index of the hour from which the
+    `total` is that of their mean, an e-value against "both hold". `since` is the index of the stretch from which on the
     stronger of the two gained most: where a change is likeliest to lie.
     """
 
@@ -58,8 +60,8 @@ class EValues:
         return self.total >= -math.log(false_alarm)
 
 
-def evidence(hours: Sequence[Hour], *, max_regret: float, calibration_error: float | None = None) -> EValues:
-    """The evidence of these `hours`, in order of time from the certificate's first use, against
+def evidence(stretches: Sequence[Stretch], *, max_regret: float, calibration_error: float | None = None) -> EValues:
+    """The evidence of these `stretches`, in order of time from the certificate's first use, against
 
     - regret: of the tasks that come to the rule, on average at most `max_regret` have a wrong draft accepted;
     - calibration: confidence and the share found right differ by at most `calibration_error` on average.
@@ -69,39 +71,26 @@ def evidence(hours: Sequence[Hour], *, max_regret: float, calibration_error: flo
     for name, value in (("max_regret", max_regret), ("calibration_error", calibration_error)):
         if value is not None and not 0.0 < value < 1.0:
             raise ValueError(f"{name} is {value!r}: give a number between 0 and 1")
-    starts = list(_starts(hours))
-    regret = _against_regret(hours, starts, max_regret)
-    calibration = None if calibration_error is None else _against_calibration(hours, starts, calibration_error)
+    regret = _against_regret(stretches, max_regret)
+    calibration = None if calibration_error is None else _against_calibration(stretches, calibration_error)
     against = (_mixed(regret), None if calibration is None else _mixed(calibration))
     stronger = regret if against[1] is None or calibration is None or against[0] >= against[1] else calibration
     gained = [math.log(_weight(place)) + one for place, one in enumerate(stronger)]
-    since = starts[max(range(len(starts)), key=gained.__getitem__)] if starts else 0
+    since = max(range(len(gained)), key=gained.__getitem__, default=0)
     return EValues(regret=against[0], calibration=against[1], since=since)
 
 
-def _starts(hours: Sequence[Hour]) -> Iterator[int]:
-    """The hours with which a bet begins: the first, and each that finds enough checks drawn since the last one."""
-    drawn = CHECKS_A_START
-    for place, hour in enumerate(hours):
-        if drawn >= CHECKS_A_START:
-            yield place
-            drawn = 0
-        drawn += hour.drawn
-
-
-def _against_regret(hours: Sequence[Hour], starts: Iterable[int], tolerance: float) -> list[float]:
-    """For each start: log of the mean over bets b of prod (1 + b (x - tolerance)), where x is 1/propensity for a
-    draft that was accepted, checked and found wrong, and 0 for every other task."""
+def _against_regret(stretches: Sequence[Stretch], tolerance: float) -> list[float]:
+    """For the bet that each stretch begins: log of the mean over stakes b of prod (1 + b (x - tolerance)), where x is
+    1/propensity for a draft that was accepted, checked and found wrong, and 0 for every other task."""
     bets = [_BOLDEST / tolerance * _STEP**k for k in range(BETS)]
     tasks, wrong = 0, Counter[float]()
-    found: dict[int, float] = {}
-    wanted = set(starts)
-    for place in range(len(hours) - 1, -1, -1):
-        tasks += hours[place].tasks
-        wrong.update(hours[place].wrong)
-        if place in wanted:
-            found[place] = _log_mean([_wealth(bet, tasks, wrong, tolerance) for bet in bets])
-    return [found[place] for place in sorted(found)]
+    found: list[float] = []
+    for stretch in reversed(stretches):
+        tasks += stretch.tasks
+        wrong.update(stretch.wrong)
+        found.append(_log_mean([_wealth(bet, tasks, wrong, tolerance) for bet in bets]))
+    return found[::-1]
 
 
 def _wealth(bet: float, tasks: int, wrong: Mapping[float, int], tolerance: float) -> float:
@@ -110,20 +99,18 @@ def _wealth(bet: float, tasks: int, wrong: Mapping[float, int], tolerance: float
     return math.fsum((tasks * lost, *won))
 
 
-def _against_calibration(hours: Sequence[Hour], starts: Iterable[int], tolerance: float) -> list[float]:
+def _against_calibration(stretches: Sequence[Stretch], tolerance: float) -> list[float]:
     """The same with prod (1 + b (+-gap - tolerance)) over the answered checks, as many bets on either side."""
     bets = [_BOLDEST / (1.0 + tolerance) * _STEP**k for k in range(GAP_BETS)]
     sides = [(bet, sign) for bet in bets for sign in (1.0, -1.0)]
     wealth = [0.0] * len(sides)
-    found: dict[int, float] = {}
-    wanted = set(starts)
-    for place in range(len(hours) - 1, -1, -1):
-        for gap in hours[place].gaps:
+    found: list[float] = []
+    for stretch in reversed(stretches):
+        for gap in stretch.gaps:
             for i, (bet, sign) in enumerate(sides):
                 wealth[i] += math.log1p(bet * (sign * gap - tolerance))
-        if place in wanted:
-            found[place] = _log_mean(wealth)
-    return [found[place] for place in sorted(found)]
+        found.append(_log_mean(wealth))
+    return found[::-1]
 
 
 def _weight(place: int) -> float:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, and_, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, select
 
 from orchestrator.store import events
 from orchestrator.store.entries import SpotCheckState
 from orchestrator.store.statements import Transaction, inserting_new, table
 from orchestrator.store.tables import Config, Lapse, OutcomeRow, SpotCheck, StepRow
-
-HOUR_S = 3600.0
 
 _lapse, _config, _step = table(Lapse), table(Config), table(StepRow)
 _outcome, _spot_check = table(OutcomeRow), table(SpotCheck)
@@ -45,22 +42,23 @@ class InUse:
     rules_before: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HourOfTasks:
-    """Tasks that came to the rule and ended in this hour (counted from the epoch), answers from the cache left out.
-    `unchecked` were accepted without a chance of a spot check: `tasks`, and `accepted` of them, leave those out."""
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Tasks that came to the rule, and how many of them it accepted. Left out: answers from the cache, and drafts
+    accepted without a chance of a spot check."""
 
-    hour: int
-    tasks: int
-    accepted: int
-    unchecked: int
+    tasks: int = 0
+    accepted: int = 0
+
+    def __add__(self, other: TaskCounts) -> TaskCounts:
+        return TaskCounts(self.tasks + other.tasks, self.accepted + other.accepted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedDraft:
-    """A spot check of a draft that was accepted in this hour."""
+    """A spot check of a draft that was accepted, by when its task ended."""
 
-    hour: int
+    ended_at: float
     propensity: float
     confidence: float | None
     state: SpotCheckState | str
@@ -92,41 +90,41 @@ def listed(connection: Connection, pipeline: str | None = None) -> list[StoredLa
     return [StoredLapse(**row) for row in connection.execute(wanted).mappings()]
 
 
-def tasks_by_hour(connection: Connection, used: InUse, since: int) -> list[HourOfTasks]:
-    """From hour `since` on, in order of time; hours without a task are left out."""
-    accepted = _step.c.action.in_(("accept", "spot_check"))
-    chance = _step.c.propensity.is_not(None)
-    each = (
-        select(
-            _hour(connection).label("hour"), case((and_(accepted, chance), 1), else_=0).label("accepted"),
-            case((and_(accepted, ~chance), 1), else_=0).label("unchecked"),
-        )
-        .select_from(_step.join(_outcome, _outcome.c.run_id == _step.c.run_id))
-        .where(_came_to_the_rule(connection, used), _outcome.c.ended_at >= since * HOUR_S)
-        .subquery("each")
-    )
-    e = each.c
+def tasks_within(connection: Connection, used: InUse, spans: Sequence[tuple[float, float]]) -> list[TaskCounts]:
+    """For each span: the tasks that ended after its first moment, and up to its second."""
+    c = _step.c
+    accepted, chance = c.action.in_(("accept", "spot_check")), c.propensity.is_not(None)
     counted = (
-        select(e.hour, func.count() - func.sum(e.unchecked), func.sum(e.accepted), func.sum(e.unchecked))
-        .group_by(e.hour).order_by(e.hour)
+        select(
+            func.coalesce(func.sum(case((and_(accepted, ~chance), 0), else_=1)), 0),
+            func.coalesce(func.sum(case((and_(accepted, chance), 1), else_=0)), 0),
+        )
+        .select_from(_step.join(_outcome, _outcome.c.run_id == c.run_id))
+        .where(
+            _came_to_the_rule(connection, used), _outcome.c.ended_at > bindparam("after"),
+            _outcome.c.ended_at <= bindparam("upto"),
+        )
     )
     return [
-        HourOfTasks(hour=int(hour), tasks=int(tasks), accepted=int(with_chance), unchecked=int(without))
-        for hour, tasks, with_chance, without in connection.execute(counted)
+        TaskCounts(*map(int, connection.execute(counted, {"after": after, "upto": upto}).one()))
+        if after < upto else TaskCounts()
+        for after, upto in spans
     ]
 
 
-def checked_drafts(connection: Connection, used: InUse) -> list[CheckedDraft]:
-    """All spot checks of a certificate's accepted drafts, answered or not."""
-    s = _spot_check.c
+def checked_drafts(connection: Connection, used: InUse, after: float) -> list[CheckedDraft]:
+    """The spot checks, answered or not, of accepted drafts whose task ended after then, in order of time."""
+    s, ended_at = _spot_check.c, _outcome.c.ended_at
+    # Checks are fewer than tasks; SQLite would go through the tasks, by the index that a plain comparison offers it.
+    ended = ended_at if connection.dialect.name == "postgresql" else ended_at + 0.0
     joined = _spot_check.join(_step, and_(_step.c.run_id == s.run_id, _step.c.step == s.step))
     found = (
-        select(_hour(connection).label("hour"), s.propensity, _step.c.confidence, s.state, s.draft_ok)
+        select(ended_at, s.propensity, _step.c.confidence, s.state, s.draft_ok)
         .select_from(joined.join(_outcome, _outcome.c.run_id == s.run_id))
-        .where(_came_to_the_rule(connection, used))
-        .order_by("hour", s.run_id)
+        .where(_came_to_the_rule(connection, used), ended > after)
+        .order_by(ended, s.run_id)
     )
-    return [CheckedDraft(**{**row, "hour": int(row["hour"])}) for row in connection.execute(found).mappings()]
+    return [CheckedDraft(**row) for row in connection.execute(found).mappings()]
 
 
 def _came_to_the_rule(connection: Connection, used: InUse) -> ColumnElement[bool]:
@@ -148,8 +146,3 @@ def _configurations(connection: Connection, used: InUse) -> Sequence[str]:
     return connection.execute(select(c.config_id).where(
         c.pipeline == used.pipeline, c.mode == "cascade", c.body_json.contains(used.certificate, autoescape=True)
     )).scalars().all()
-
-
-def _hour(connection: Connection) -> ColumnElement[Any]:
-    hours = _outcome.c.ended_at / HOUR_S
-    return cast(func.floor(hours) if connection.dialect.name == "postgresql" else hours, Integer)

@@ -13,10 +13,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeVar
 
+from sqlalchemy import Connection
+
 from orchestrator.cascade.policy import broken
+from orchestrator.config.certificate import certificate_digest
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import InputError
@@ -30,6 +34,7 @@ from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, DOUBTFUL_BAR, S
 from orchestrator.quality.what_if.replaying import replaying
 from orchestrator.quality.what_if.what_if import Figure, PolicyFigures, figures, unsupported
 from orchestrator.records import Money
+from orchestrator.store.lapses import listed
 from orchestrator.store.outcomes import contents_of
 
 T = TypeVar("T")
@@ -66,6 +71,7 @@ class _Read:
     truths: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     currency: str = ""
+    revoked: str = ""
     first_at: float = math.inf
     last_at: float = -math.inf
 
@@ -114,6 +120,7 @@ def _read(
     bars = (proposed.bar, *((SUREST_BAR, DOUBTFUL_BAR) if proposed.compares_plainly else ()))
     alike = proposed.policy.config == present.policy.config
     with store.read() as connection:
+        found.revoked = _revoked(connection, loaded, step)
         drafts = each_recorded(connection, loaded, step.config.id, since=since, until=until)
         for page in _pages(drafts, PAGE):
             contents = contents_of(connection, [one.run_id for one in page]) if content else {}
@@ -130,6 +137,16 @@ def _read(
                     moves = (*present.moves(run, (present.bar,)), *proposed.moves(run, bars))
                 _take(found, run, present, moves)
     return found
+
+
+def _revoked(connection: Connection, loaded: LoadedPipeline, step: LoadedStep) -> str:
+    """When and why spot checks revoked the step's present certificate; empty where they did not."""
+    certificate = step.confidence.certificate
+    present = (step.config.id, certificate_digest(certificate)) if certificate else None
+    return next((
+        f"revoked on {datetime.fromtimestamp(lapse.at, UTC).date()}: {lapse.reason}"
+        for lapse in listed(connection, loaded.config.pipeline) if (lapse.step, lapse.certificate) == present
+    ), "")
 
 
 def _take(found: _Read, run: Rebuilt, replay: Replay, moves: tuple[Move, ...]) -> None:
@@ -247,5 +264,11 @@ def _notes(
             )
     if present.bar.threshold is None and present.bar.problem:
         yield f"the present policy has no threshold: {present.bar.problem}"
+    elif found.revoked:
+        happens = "is handed off" if present.loaded.config.certificate_lapsed == "hand_off" else "escalates"
+        yield (
+            f"present: as if its certificate were in force, and it was {found.revoked}; until it is calibrated anew, "
+            f"every draft that comes to its threshold {happens}"
+        )
     if not proposed.compares_plainly:
         yield "no frontier: the policy does not come down to whether confidence < threshold"
