@@ -1,7 +1,7 @@
 """What the ledger knows of each draft: how it was measured, what was decided, and whether it was right.
 
-**A truth is used only with the probability it came to be seen with.** Feedback is left out: nobody knows with what
-probability a customer writes.
+**A truth is used only with the probability it came to be seen with, and a task counts once, by its latest run.**
+Feedback is left out: nobody knows with what probability a customer writes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import orjson
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, exists, or_, select
 
+from orchestrator.cascade.again import RULES, WITHOUT_ANSWER, Reason
 from orchestrator.cascade.collected import CALIBRATION
 from orchestrator.config.fingerprint import differences, draft_fingerprint, step_fingerprint
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.quality.history.call_costs import NONE_ASKED, CallCosts, call_costs
 from orchestrator.quality.history.stored_config import StoredStep, stored_steps
 from orchestrator.records import Action, Money, Status
+from orchestrator.store.again import APART
 from orchestrator.store.statements import table
-from orchestrator.store.tables import Config, OutcomeRow, SpotCheck, StepRow
+from orchestrator.store.tables import Config, OutcomeRow, Run, SpotCheck, StepRow
 
 Truth = Literal["label", "proof", "spot_check", "validator"]
 VALIDATED = frozenset({"approved", "repaired", "redone"})
@@ -29,7 +31,7 @@ PAGE = 400
 """Runs whose calls are looked up at once."""
 
 _config, _outcome, _step = table(Config), table(OutcomeRow), table(StepRow)
-_spot = table(SpotCheck)
+_spot, _run = table(SpotCheck), table(Run)
 
 
 class Readable(Protocol):
@@ -54,8 +56,9 @@ class RecordedDraft:
     `draft_cost` is that of all drafts and samples; `validator_cost` that of its verdict, or of its spot check;
     `alone_cost` of the validator doing the task anew. None: unknown, or it was not asked. The `_bound`s are what was
     reserved for drafts and verdict: the most they could have cost. `unanswered`: the probability with which a spot
-    check was drawn that could not be made, or gave no answer. `look` is the probability with which the validator came
-    to see the draft, and its cost to be known: `propensity` where the truth hangs on it.
+    check was drawn that could not be made, gave no answer, or `waits` to be made. `look` is the probability with which
+    the validator came to see the draft, and its cost to be known: `propensity` where the truth hangs on it. `refused`:
+    the draft was sent on, and for want of this no call was made; the task can be done again.
     """
 
     run_id: str
@@ -84,7 +87,9 @@ class RecordedDraft:
     draft_bound: Money | None = None
     validator_bound: Money | None = None
     unanswered: float | None = None
+    waits: bool = False
     look: float = 0.0
+    refused: Reason | None = None
     from_cache: bool
 
 
@@ -164,8 +169,9 @@ def _is_made_like(made: Mapping[str, str], step: StoredStep) -> bool:
 def _drafts(
     pipeline: str, step_id: str, config_ids: Sequence[str], since: float | None, until: float | None
 ) -> Select[Any]:
-    """In the order of an index that the reports use as well."""
+    """In the order of an index that the reports use as well. A run whose task was done again is none of them."""
     o, s, k = _outcome.c, _step.c, _spot.c
+    aside = exists().where(_run.c.run_id == o.run_id, _run.c.task_key.contains(APART))
     wanted = (
         select(
             o.run_id, o.tenant, o.ended_at, o.config_id, o.success, o.success_source, o.tags_json, s.status, s.action,
@@ -177,6 +183,7 @@ def _drafts(
             .outerjoin(_spot, and_(k.run_id == o.run_id, k.step == step_id))
         )
         .where(o.pipeline == pipeline, o.config_id.in_(config_ids))
+        .where(or_(o.status.not_in(WITHOUT_ANSWER), ~aside))  # few are looked up: no other status can step aside
     )
     if since is not None:
         wanted = wanted.where(o.ended_at >= since)
@@ -203,7 +210,9 @@ def _recorded(row: Any, step: StoredStep, costs: CallCosts) -> RecordedDraft:
         validator_cost=costs.of("judge", "repair", "redo") or costs.of("spot_check"),
         alone_cost=_alone(costs), draft_bound=costs.bound("draft", "sample"),
         validator_bound=costs.bound("judge", "repair", "redo") or costs.bound("spot_check"),
-        unanswered=row.propensity if truth is None and _is_unanswered(row) else None, from_cache=bool(row.from_cache),
+        unanswered=row.propensity if truth is None and _is_unanswered(row) else None,
+        waits=truth is None and row.look == "pending", refused=_refused(row) if drafted and truth is None else None,
+        from_cache=bool(row.from_cache),
     )
 
 
@@ -256,7 +265,14 @@ def _is_rejected(row: Any, costs: CallCosts) -> bool:
 
 
 def _is_unanswered(row: Any) -> bool:
-    return row.look in ("unanswered", "forbidden") or (row.look == "done" and row.look_ok is None)
+    """One that is still to be made is unanswered as well: left out, its like would count for less than they are."""
+    return row.look in ("pending", "unanswered", "forbidden") or (row.look == "done" and row.look_ok is None)
+
+
+def _refused(row: Any) -> Reason | None:
+    if row.status not in WITHOUT_ANSWER:
+        return None
+    return next((reason for reason, rules in RULES.items() if row.rule in rules), None)
 
 
 def _validator_ok(row: Any, truth: Truth | None, draft_ok: bool | None) -> bool | None:

@@ -14,7 +14,7 @@ from orchestrator.records import Money, ValidateMode
 
 Look = Literal["possible", "never", "missed"]
 """Could the validator come to see this draft? `never`: nothing that was done could have shown whether it is right;
-`missed`: it was to be looked at, and was not (no answer, an outage)."""
+`missed`: it was to be looked at, and was not (no answer, no money, an outage)."""
 
 _DECIDED = frozenset({"accept", "hand_off", "decline"})
 
@@ -81,7 +81,8 @@ def always_draft(case: Case) -> Move:
 def _look(draft: RecordedDraft) -> Look:
     if draft.propensity > 0.0 or draft.draft_ok is not None:
         return "possible"
-    return "never" if draft.mode == "draft_only" or draft.action in _DECIDED else "missed"
+    decided = draft.action in _DECIDED and draft.refused is None
+    return "never" if draft.mode == "draft_only" or decided else "missed"
 
 
 def _decided(draft: RecordedDraft) -> str:
