@@ -9,23 +9,25 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.batch_start import ask, reachable
-from orchestrator.cascade.again import Reason, reason_of, wanted
+from orchestrator.batch_changes import Changes
+from orchestrator.batch_start import ask, reachable, remaining
+from orchestrator.batch_summary import RunSummary as RunSummary
+from orchestrator.cascade.again import Reason, wanted
+from orchestrator.cascade.later import left_waiting
+from orchestrator.cascade.purse import Purse
 from orchestrator.cascade.run import Run, new_id
-from orchestrator.cascade.settle import sum_money
-from orchestrator.cascade.spent import Spent
-from orchestrator.errors import Cancelled, ConfigChanged, DuplicateTask, EscalationPaused
+from orchestrator.errors import Cancelled, ConfigChanged, CostReached, DuplicateTask, EscalationPaused
 from orchestrator.outcome_file import OutcomeFile, RejectedFile, append_private, handed_off_line
 from orchestrator.pipeline import DEFAULT_STORE, Pipeline
-from orchestrator.records import Mode, Money, Outcome, Task
+from orchestrator.records import Mode, Money, Task
 from orchestrator.task_file import measure, read
-from orchestrator.worst_case import WorstCase, typical, worst_case
+from orchestrator.worst_case import typical, worst_case
 
 if TYPE_CHECKING:
     from orchestrator.cascade.runtime import Runtime
@@ -55,43 +57,6 @@ class RunOptions:
     progress: Progress | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class RunSummary:
-    """What a file run did. `tasks`, `by_status`, `succeeded` and `known` are of all its tasks, `resumed` of which were
-    done before; `undone` are those without an answer through no fault of their own, by reason. The rest is of this run:
-    `again` tasks were done again; costs per currency, of which `spent_afterwards` on spot checks and baselines;
-    `unpriced_calls` that used tokens without a price, and `unsettled_calls` that may be billed although no usable
-    answer came."""
-
-    tasks: int = 0
-    by_status: Counter[str] = field(default_factory=Counter)
-    resumed: int = 0
-    undone: Counter[str] = field(default_factory=Counter)
-    again: int = 0
-    written: int = 0
-    skipped: int = 0
-    rejected: int = 0
-    escalated: int = 0
-    succeeded: int = 0
-    known: int = 0
-    spent: dict[str, int] = field(default_factory=dict)
-    spent_afterwards: dict[str, int] = field(default_factory=dict)
-    saved: dict[str, int] = field(default_factory=dict)
-    unpriced_calls: int = 0
-    unsettled_calls: int = 0
-    worst_case: WorstCase | None = None
-    typical: str = ""
-    out: Path | None = None
-    rejected_file: Path | None = None
-    stopped: str = ""
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all tasks are done, 1 where some failed, were rejected, or the run was stopped."""
-        return 1 if self.by_status["failed"] or self.rejected or self.stopped else 0
-
-
 def run_file(options: RunOptions) -> RunSummary:
     """Run the file. Raises InputError (exit 2) on wrong input, Outage (exit 3) where an endpoint can't be reached."""
     spare_the_collector()
@@ -117,9 +82,12 @@ async def arun_file(options: RunOptions) -> RunSummary:
         rt = await pipeline.runtime()
         rt.strict_config, rt.again = not options.resume_with_changes, wanted(options.again)
         await reachable(rt)
-        summary.worst_case = worst_case(size, rt)
-        summary.typical = typical(size.lines, await rt.store.spent_so_far(rt.config.pipeline))
-        ask(options, summary.worst_case, summary.typical, rt)
+        left = await remaining(options, rt, size)
+        summary.remaining, summary.worst_case = left.lines, worst_case(left, rt)
+        summary.typical = typical(left.lines, await rt.store.spent_so_far(rt.config.pipeline, rt.mode))
+        ask(options, summary, size.lines, rt)
+        if options.max_cost is not None:
+            rt.calls.purse = rt.apart.purse = Purse(options.max_cost)
         await pipeline.take_up_spot_checks()
         with contextlib.ExitStack() as files:
             await _run(options, pipeline, rt, summary, files, size.lines)
@@ -137,21 +105,22 @@ async def _run(
     handed = files.enter_context(append_private(options.handed_off)) if options.handed_off else None
     if options.progress is not None:
         options.progress.start(total)
-    ids = _Ids()
+    ids, changes = _Ids(), Changes(rt)
     runs = _runs(options, rt, summary, rejects, ids)
     async with contextlib.aclosing(pipeline.flow(runs, concurrency=options.concurrency)) as done:
         async for run in done:
             if run.outcome is None:
+                _stop_where(options, summary, rt.calls.purse)
                 _refused(run, summary, rejects, ids)
             else:
-                _count(run, run.outcome, summary)
+                summary.count(run, run.outcome, await changes.since(run.done_under))
                 if out.write(run.outcome):
                     summary.written += 1
                     if handed is not None and run.outcome.status == "handed_off":
                         handed.write(handed_off_line(run.task, run.outcome))
                 else:
                     summary.skipped += 1
-            _stop_where(options, summary, rt.afterwards)
+            _stop_where(options, summary, rt.calls.purse)
             if options.progress is not None:
                 options.progress.show(summary, rt.notices)
     if options.progress is not None:
@@ -177,16 +146,14 @@ def _runs(
         yield Run(task=line.task, run_id=new_id("r", rt.clock()), line=line.number)
 
 
-def _stop_where(options: RunOptions, summary: RunSummary, afterwards: Spent) -> None:
+def _stop_where(options: RunOptions, summary: RunSummary, purse: Purse | None) -> None:
+    failed = summary.by_status["failed"]
     if summary.stopped:
         return
-    failed = summary.by_status["failed"]
     if options.max_failures is not None and failed >= options.max_failures:
         summary.stopped = f"{failed} tasks failed (--max-failures {options.max_failures})"
-    most = options.max_cost
-    if most is not None:
-        spent = summary.spent.get(most.currency, 0) + afterwards.nano.get(most.currency, 0)
-        summary.stopped = f"{most} are spent (--max-cost)" if spent >= most.nano else ""
+    elif purse is not None:
+        summary.stopped = purse.refusal
 
 
 async def _wait_for_checks(options: RunOptions, rt: Runtime, summary: RunSummary) -> None:
@@ -194,21 +161,24 @@ async def _wait_for_checks(options: RunOptions, rt: Runtime, summary: RunSummary
     if options.progress is not None and rt.background:
         options.progress.note("waiting for the last spot checks and baselines")
     await rt.quiet()
-    later = rt.afterwards
-    summary.spent_afterwards = later.nano
-    for currency, nano in later.nano.items():
-        summary.spent[currency] = summary.spent.get(currency, 0) + nano
-    summary.unpriced_calls += later.unpriced
-    summary.unsettled_calls += later.unsettled
+    summary.spent_afterwards = rt.afterwards.nano
+    summary.add(rt.afterwards)
+    summary.checked, summary.checked_right = rt.looked.total(), rt.looked[True]
+    summary.checks_waiting = await left_waiting(rt)
+    _stop_where(options, summary, rt.calls.purse)
 
 
 def _refused(run: Run, summary: RunSummary, rejects: RejectedFile, ids: _Ids) -> None:
-    """A task that never became a run: the line is rejected, or the whole run stops."""
+    """A task without an outcome: its line is rejected, or the whole run stops; or that left it open, and those that
+    waited for it."""
     error = run.error or Cancelled("not run")
     if isinstance(error, ConfigChanged):
         raise error
     if isinstance(error, EscalationPaused):
         summary.stopped = str(error)
+        return
+    if isinstance(error, CostReached) or (summary.stopped and isinstance(error, Cancelled)):
+        summary.count_left(run)
         return
     if isinstance(error, DuplicateTask) and (first := ids.first(run.task)) not in (None, run.line):
         words = f"lines {first} and {run.line} of the file have the same id, {run.task.id!r}, with other content"
@@ -233,25 +203,3 @@ class _Ids:
 
     def first(self, task: Task) -> int | None:
         return self._lines.get((task.tenant, task.id))
-
-
-def _count(run: Run, outcome: Outcome, summary: RunSummary) -> None:
-    summary.tasks += 1
-    summary.by_status[outcome.status] += 1
-    summary.resumed += outcome.resumed
-    summary.escalated += run.escalated
-    if (reason := reason_of(outcome)) is not None:
-        summary.undone[reason] += 1
-    if outcome.success is not None:
-        summary.known += 1
-        summary.succeeded += outcome.success
-    if outcome.resumed:
-        return
-    summary.again += bool(outcome.again_of)
-    for money in outcome.costs:
-        summary.spent[money.currency] = summary.spent.get(money.currency, 0) + money.nano
-    for money in sum_money(run.saved)[0]:
-        summary.saved[money.currency] = summary.saved.get(money.currency, 0) + money.nano
-    unknown = Counter(call.state for call in outcome.calls if call.cost is None)
-    summary.unpriced_calls += unknown["settled"]
-    summary.unsettled_calls += unknown["unsettled"]

@@ -1,16 +1,28 @@
-"""What a file run looks at before its first task: that every model answers, and what all of it may cost at most."""
+"""What a file run looks at before its first task: that every model answers, which tasks are done, and what the others
+may cost at most."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.cascade.admit import check_task, filled, key_of
 from orchestrator.errors import InputError, Outage, UnpricedCall
+from orchestrator.finance.phrases import counted
 from orchestrator.records import Money
-from orchestrator.worst_case import WorstCase
+from orchestrator.store.spending import done_among
+from orchestrator.task_file import Line, Size, read
 
 if TYPE_CHECKING:
     from orchestrator.batch import RunOptions
+    from orchestrator.batch_summary import RunSummary
     from orchestrator.cascade.runtime import Runtime
+
+
+LOOKED_UP = 500
+"""Tasks that the store is asked for at once: which are done."""
 
 
 async def reachable(rt: Runtime) -> None:
@@ -28,12 +40,60 @@ async def reachable(rt: Runtime) -> None:
             )
 
 
-def ask(options: RunOptions, worst: WorstCase, typical: str, rt: Runtime) -> None:
-    """Say what it can cost at most, and ask where that is above the limit. Raises InputError where the answer is no,
-    and UnpricedCall where --strict-prices refuses."""
+async def remaining(options: RunOptions, rt: Runtime, whole: Size) -> Size:
+    """The size of what is not done yet. Where nothing at the file's beginning is done, that is taken as all of it: a
+    new file is not read twice."""
+    left, any_done = Size(lines=0, size_bytes=0), False
+    lines = read(options.tasks, task_bytes=rt.config.limits.task_bytes, schema=rt.loaded.task_schema)
+    taken = islice(lines, options.limit)
+    while group := list(islice(taken, LOOKED_UP)):
+        sizes = _sizes(group, rt)
+        done = await asyncio.to_thread(_done, sizes, rt)
+        if not done and not any_done:
+            return whole
+        any_done = True
+        for size in (size for key, size in sizes.items() if key not in done):
+            left = Size(
+                lines=left.lines + 1, size_bytes=left.size_bytes + size, longest=max(left.longest, size)
+            )
+    return left
+
+
+def _sizes(lines: Iterable[Line], rt: Runtime) -> dict[tuple[str, str], int]:
+    """The bytes of each task as it is sent, by its tenant and key; lines that will be rejected are left out."""
+    sizes: dict[tuple[str, str], int] = {}
+    for line in lines:
+        try:
+            task = filled(line.task, rt.loaded.task_schema) if line.task is not None else None
+            body = check_task(task, rt) if task is not None else b""
+        except InputError:
+            continue
+        if task is not None:
+            sizes[task.tenant, rt.store.digest(key_of(task, line.number, body) or b"")] = len(body)
+    return sizes
+
+
+def _done(tasks: Iterable[tuple[str, str]], rt: Runtime) -> set[tuple[str, str]]:
+    """Those that this run will find done, and leave so."""
+    keys: dict[str, list[str]] = {}
+    for tenant, key in tasks:
+        keys.setdefault(tenant, []).append(key)
+    with rt.store.read() as connection:
+        return {
+            (tenant, key) for tenant, some in keys.items()
+            for key in done_among(connection, rt.config.pipeline, tenant, some, answered=rt.again is not None)
+        }
+
+
+def ask(options: RunOptions, summary: RunSummary, lines: int, rt: Runtime) -> None:
+    """Say what it can cost at most, all `lines` or those that are left of them, and ask where that is above the limit.
+    Raises InputError where the answer is no, and UnpricedCall where --strict-prices refuses."""
+    worst, typical = summary.worst_case, summary.typical
+    assert worst is not None
     if worst.unpriced and options.strict_prices:
         raise UnpricedCall(f"no price for {', '.join(worst.unpriced)} (--strict-prices)")
-    words = "worst case: " + (" + ".join(str(c) for c in worst.costs) or "unknown")
+    some = f" of the {counted(summary.remaining, 'task')} left" if summary.remaining < lines else ""
+    words = f"worst case{some}: " + (" + ".join(str(c) for c in worst.costs) or "unknown")
     if worst.unpriced:
         words += f", without {', '.join(worst.unpriced)}, which the price book does not hold"
     if options.progress is not None:
@@ -42,12 +102,23 @@ def ask(options: RunOptions, worst: WorstCase, typical: str, rt: Runtime) -> Non
             options.progress.note(typical)
     if typical:
         words += f"; {typical}"
-    limit = _tightest(rt) or options.max_cost
-    above = limit is not None and any(c.currency == limit.currency and c.nano > limit.nano for c in worst.costs)
-    if above and not options.yes:
-        question = f"{words}. The worst case is above the limit of {limit}, which stops the run there. Go on?"
-        if options.confirm is None or not options.confirm(question):
-            raise InputError("not started: the worst case is above the budget", hint="give --yes to start all the same")
+    for limit, asked, told in _limits(options, rt):
+        above = any(cost.currency == limit.currency and cost.nano > limit.nano for cost in worst.costs)
+        if above and not options.yes:
+            question = f"{words}. The worst case is above {asked}, which stops the run there. Go on?"
+            if options.confirm is None or not options.confirm(question):
+                words = f"not started: the worst case is above {told}"
+                raise InputError(words, hint="give --yes to start all the same")
+            return
+
+
+def _limits(options: RunOptions, rt: Runtime) -> Iterator[tuple[Money, str, str]]:
+    """What would stop the run, as a question names it, and a refusal."""
+    if options.max_cost is not None:
+        named = f"--max-cost {options.max_cost}"
+        yield options.max_cost, named, named
+    if (limit := _tightest(rt)) is not None:
+        yield limit, f"the limit of {limit}", f"the budget of {limit}"
 
 
 def _tightest(rt: Runtime) -> Money | None:

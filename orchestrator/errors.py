@@ -99,13 +99,16 @@ class StoreTooNew(StoreError):
 
 
 class BudgetExceeded(OrchestratorError):
-    """`for_now`: there is room for the call, once calls in flight have settled below what they reserve."""
+    """`for_now`: there is room for the call, once calls in flight have settled below what they reserve. `of_task`: the
+    budget is that of one task: it begins anew at no time."""
 
     hint = "raise `budget:` in the pipeline, or wait for the next UTC day"
 
-    def __init__(self, message: str, *, hint: str | None = None, for_now: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, for_now: bool = False, of_task: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
-        self.for_now = for_now
+        self.for_now, self.of_task = for_now, of_task
 
 
 class UnpricedCall(OrchestratorError):

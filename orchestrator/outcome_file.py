@@ -1,9 +1,15 @@
-"""OUT.jsonl and its companions: what a file run writes, one line an outcome, never the same outcome twice."""
+"""OUT.jsonl and its companions: what a file run writes, one line an outcome, never the same outcome twice.
+
+Lines are only appended, until the file is closed: then the lines of runs whose task was done again are taken out, the
+file being replaced in one step. A kill in between leaves both lines, and the next run takes the old one out.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
@@ -20,10 +26,10 @@ FLUSH_EVERY = 200
 
 class OutcomeFile:
     """Appends outcomes to `path` (None: standard output). What an earlier run wrote is kept; a torn last line,
-    left by a kill, is cut off."""
+    left by a kill, is cut off. `beside` is a file of tasks given to people, which loses those done again, too."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, beside: Path | None = None) -> None:
+        self._path, self._beside = path, beside
         self._written = _Written()
         self._first: str | None = None
         self._file: IO[bytes] | None = None
@@ -48,14 +54,22 @@ class OutcomeFile:
             raise
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._written.close()
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if self._file is not None and self._path is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
         elif self._file is not None:
             self._file.flush()
+        if kind is None:
+            self._take_out()
+        self._written.close()
+
+    def _take_out(self) -> None:
+        if self._path is not None and self._written.replaces_some:
+            without(self._path, self._written.is_replaced)
+        if self._beside is not None and self._beside.is_file() and self._written.knows_replaced:
+            without(self._beside, self._written.is_replaced)
 
     async def belongs_to(self, store: Store) -> None:
         """Raises InputError where the file holds outcomes of another store: they would mix."""
@@ -68,7 +82,7 @@ class OutcomeFile:
     def write(self, outcome: Outcome) -> bool:
         """Append the outcome; False where it is in the file already."""
         assert self._file is not None
-        if not self._written.add(outcome.run_id):
+        if not self._written.add(outcome.run_id, outcome.again_of):
             return False
         self._file.write(outcome_line(outcome))
         self._unflushed += 1
@@ -82,7 +96,8 @@ class OutcomeFile:
         good = 0
         for line in file:
             try:
-                run_id = orjson.loads(line)["run_id"]
+                found = orjson.loads(line)
+                run_id, again_of = found["run_id"], found.get("again_of", ())
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 if line.endswith(b"\n"):
                     raise InputError(
@@ -92,24 +107,43 @@ class OutcomeFile:
             if not line.endswith(b"\n"):
                 break
             self._first = self._first or run_id
-            self._written.add(run_id)
+            self._written.add(run_id, again_of)
             good += len(line)
         file.truncate(good)
 
 
 class _Written:
-    """Which runs the file holds: on disk but for a cache of fixed size, since a set would grow with the file."""
+    """Which runs the file holds, and which ones others did again: on disk but for a cache of fixed size, since a set
+    would grow with the file."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)  # a temporary file of SQLite's own, gone on close
-        self._database.execute("CREATE TABLE written (run_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        for name in ("written", "replaced"):
+            self._database.execute(f"CREATE TABLE {name} (run_id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("BEGIN")
         self._insert = self._database.cursor()
 
-    def add(self, run_id: str) -> bool:
+    def add(self, run_id: str, again_of: Sequence[str] = ()) -> bool:
         """False where it is there already."""
+        for one in again_of:
+            self._insert.execute("INSERT OR IGNORE INTO replaced VALUES (?)", (one,))
         self._insert.execute("INSERT OR IGNORE INTO written VALUES (?)", (run_id,))
         return self._insert.rowcount == 1
+
+    @property
+    def knows_replaced(self) -> bool:
+        return self._has("SELECT 1 FROM replaced LIMIT 1")
+
+    @property
+    def replaces_some(self) -> bool:
+        """Does the file hold runs that others did again."""
+        return self._has("SELECT 1 FROM replaced JOIN written USING (run_id) LIMIT 1")
+
+    def is_replaced(self, run_id: str) -> bool:
+        return self._has("SELECT 1 FROM replaced WHERE run_id = ?", run_id)
+
+    def _has(self, query: str, *values: str) -> bool:
+        return self._database.execute(query, values).fetchone() is not None
 
     def close(self) -> None:
         self._database.close()
@@ -153,6 +187,8 @@ def outcome_line(outcome: Outcome) -> bytes:
         "decision": {"rule": d.rule, "action": d.action, "explanation": d.explanation} if d else None,
         "cost_usd": _exact(outcome.cost_usd), "calls": [_call(c) for c in outcome.calls],
     }
+    if outcome.again_of:
+        line["again_of"] = outcome.again_of
     if outcome.degraded:
         line["degraded"] = True
     if outcome.error:
@@ -184,8 +220,35 @@ def _exact(amount: Any) -> Any:
     return None if amount is None else orjson.Fragment(f"{amount.normalize():f}".encode())
 
 
+def without(path: Path, gone: Callable[[str], bool]) -> None:
+    """Take out the lines of runs that are `gone`. Whoever reads the file meanwhile, or after a kill, finds it as it was
+    or as it is to be."""
+    place = path.resolve()
+    fresh = place.with_name(f"{place.name}.new")
+    with place.open("rb") as old, _private(fresh, "wb") as new:
+        fresh.chmod(stat.S_IMODE(os.fstat(old.fileno()).st_mode))
+        for line in old:
+            if not gone(_run_of(line)):
+                new.write(line)
+        new.flush()
+        os.fsync(new.fileno())
+    fresh.replace(place)
+
+
+def _run_of(line: bytes) -> str:
+    """The run that a line tells of; none for one that is broken, which stays as it is."""
+    try:
+        return str(orjson.loads(line)["run_id"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
+
+
 def append_private(path: Path, mode: Literal["ab", "a+b"] = "ab") -> IO[bytes]:
     """Open for appending, made readable by its owner only. Raises InputError where it can't be written."""
+    return _private(path, mode)
+
+
+def _private(path: Path, mode: Literal["ab", "a+b", "wb"]) -> IO[bytes]:
     try:
         return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
     except OSError as error:

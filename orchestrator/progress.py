@@ -29,7 +29,7 @@ class Progress:
 
     def note(self, words: str) -> None:
         """A line above the bar."""
-        self._console.print(words, markup=False)
+        self._console.print(words, markup=False, soft_wrap=not self._console.is_terminal)
 
     def start(self, total: int) -> None:
         self._started, self._total = time.perf_counter(), total
@@ -68,6 +68,10 @@ class Progress:
     def _words(self, summary: RunSummary) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
         parts = [f"{summary.tasks / seconds:,.0f}/s"]
+        if summary.resumed:
+            parts.append(f"{summary.resumed} done before")
+        if summary.otherwise:
+            parts.append(f"{summary.otherwise} under another configuration ({', '.join(summary.changed)} changed)")
         if taken := summary.tasks - summary.resumed:
             parts.append(f"{summary.escalated / taken:.0%} escalated")
         parts += [f"{nano / 1e9:.4f} {currency}" for currency, nano in summary.spent.items()]

@@ -1,7 +1,8 @@
 """What a run can cost at most, and what it will cost if it goes on as it did.
 
 The most: every task drafted as often as allowed, and escalated in the way that costs most, among those that the mode,
-the step's `validate:` and its policy's rules can take. The typical: the mean of the pipeline's latest runs.
+the step's `validate:` and its policy's rules can take. The typical: the mean of the pipeline's latest answered runs in
+the same mode.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from orchestrator.cascade.prompts import JUDGE_INSTRUCTIONS, REPAIR_INSTRUCTIONS
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.verdicts import ASKED_AGAIN
 from orchestrator.config.policy import AfterRule, BeforeRule
+from orchestrator.finance.phrases import counted
 from orchestrator.records import Money, Request, Usage, ValidateMode
 from orchestrator.store.spending import SpentSoFar
 from orchestrator.task_file import Size
@@ -65,13 +67,14 @@ def worst_case(size: Size, rt: Runtime) -> WorstCase:
 
 
 def typical(tasks: int, seen: SpentSoFar | None) -> str:
-    """What `tasks` cost at the mean of the runs so far, in words; nothing where none is recorded."""
-    if seen is None or not seen.runs:
+    """What `tasks` cost at the mean of the runs so far, in words; nothing where there are none of either."""
+    if seen is None or not seen.runs or not tasks:
         return ""
     costs = " + ".join(
         str(Money(nano=_significant(one.nano * tasks // seen.runs), currency=one.currency)) for one in seen.costs
     )
-    return f"typical: {costs or 'nothing'} ({tasks:,} tasks at the mean of this pipeline's last {seen.runs:,} runs)"
+    mean = f"the mean of this pipeline's last {counted(seen.runs, 'answered run')} in this mode"
+    return f"typical: {costs or 'nothing'} ({counted(tasks, 'task')} at {mean})"
 
 
 def _significant(nano: int, digits: int = 3) -> int:

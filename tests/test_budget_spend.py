@@ -46,6 +46,22 @@ async def test_a_sum_that_is_used_up_too_early_says_how_many_it_bought_and_what_
     assert len(model.calls) <= done.certificate.n - first, "what was bought before was bought again"
 
 
+async def test_a_sum_that_ends_with_a_rest_says_what_the_next_record_could_have_cost(tmp_path: Path) -> None:
+    limit = 25_000_000
+    done = await calibrated(tmp_path, by_spending(Money(nano=limit), tasks(tmp_path, 400)))
+    spent = round(float(re.findall(r"for ([0-9.]+) USD of 0.025 USD", done.source)[0]) * 1e9)
+    (note,) = (note for note in done.notes if "unspent" in note)
+    rest, most = (round(float(one) * 1e9) for one in re.findall(r"([0-9.]+)(?: USD|$)", note))
+    assert re.fullmatch(r"\S+ USD unspent: the next record could have cost \S+ USD", note)
+    assert rest == limit - spent
+    assert rest < most
+
+
+async def test_a_sum_that_buys_all_tasks_says_nothing_of_a_rest(tmp_path: Path) -> None:
+    done = await calibrated(tmp_path, by_spending(Money(nano=10**9), tasks(tmp_path, 120)))
+    assert not [note for note in done.notes if "unspent" in note]
+
+
 async def test_a_sum_for_less_than_one_record_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     model = validator()
     with pytest.raises(InputError, match="too little for one"):

@@ -135,7 +135,9 @@ async def test_a_model_without_a_price_is_named_and_not_counted(tmp_path: Path) 
 
 def test_the_typical_cost_is_the_mean_of_the_runs_so_far() -> None:
     seen = SpentSoFar(runs=3, costs=(Money(nano=1_000_000),))
-    assert typical(1_000, seen) == "typical: 0.333 USD (1,000 tasks at the mean of this pipeline's last 3 runs)"
+    assert typical(1_000, seen) == (
+        "typical: 0.333 USD (1,000 tasks at the mean of this pipeline's last 3 answered runs in this mode)"
+    )
     assert typical(1_000, SpentSoFar(runs=2, costs=())).startswith("typical: nothing (1,000 tasks")
     assert typical(1_000, SpentSoFar(runs=0, costs=())) == typical(1_000, None) == ""
 
@@ -157,7 +159,7 @@ async def test_run_says_the_typical_cost_once_there_is_history_and_asks_with_bot
     assert first.typical == ""
     with pytest.raises(InputError, match="above the budget"):
         await run(confirm=lambda words: bool(asked.append(words)))
-    assert "(20 tasks at the mean of this pipeline's last 5 runs)" in asked[0]
+    assert "(15 tasks at the mean of this pipeline's last 5 answered runs in this mode)" in asked[0]
     assert "above the limit of 0.01 USD" in asked[0]
 
 

@@ -50,7 +50,7 @@ async def test_a_check_refused_for_money_is_made_by_the_next_process_once_there_
 ) -> None:
     poor = checking()
     said = await process(tmp_path, url, poor, tasks(3), budget=POOR)
-    assert said == "3 spot checks wait for money: the next run makes them once the budget has room"
+    assert said == "3 spot checks wait for money: the next run makes them once there is room"
     assert rows(tmp_path, STATES) == [("pending", None, 3)]
     assert await process(tmp_path, url, poor, [], budget=POOR) == said
     assert poor.calls == []

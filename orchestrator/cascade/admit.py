@@ -92,18 +92,20 @@ def with_defaults(value: Any, schema: Mapping[str, Any] | None) -> Any:
     return filled
 
 
+def key_of(task: Task, line: int | None, body: bytes) -> bytes | None:
+    """What makes a task this one: its id, else its line in a file, with its content. None where there is neither."""
+    if task.id is not None:
+        return b"id:" + task.id.encode()
+    return b"line:%d:" % line + body if line is not None else None
+
+
 def _claim(run: Run, rt: Runtime) -> RunClaim:
     task = run.task
     run.task = task = filled(task, rt.loaded.task_schema)
     body = check_task(task, rt)
     prefix = b"calibrate:" if run.collecting else b""
-    if task.id is not None:
-        key = prefix + b"id:" + task.id.encode()
-    elif run.line is not None:
-        key = prefix + b"line:%d:" % run.line + body
-    else:
-        key = prefix + b"run:" + run.run_id.encode()
-    run.task_key = rt.store.digest(key)
+    key = key_of(task, run.line, body) or b"run:" + run.run_id.encode()
+    run.task_key = rt.store.digest(prefix + key)
     keep = rt.config.content.keep
     named = rt.config.tags
     return RunClaim(
@@ -138,7 +140,7 @@ async def _take(run: Run, got: Claimed, rt: Runtime) -> None:
             run.stage = Stage.SCREEN
         case "done":
             assert got.outcome is not None
-            run.run_id = got.run_id
+            run.run_id, run.done_under = got.run_id, got.outcome.config_id
             run.outcome, run.stage = outcome_of(got.outcome, id=run.task.id), Stage.DONE
             rt.let_go(run.task.tenant, run.task_key, run.outcome)
         case "conflict":

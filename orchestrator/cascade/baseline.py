@@ -18,7 +18,15 @@ from orchestrator.cascade.run import Run
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.validate import serves, weigh_value
 from orchestrator.cascade.verdicts import redo_request
-from orchestrator.errors import BudgetExceeded, ExpressionError, ModelError, Outage, TaskError, UnpricedCall
+from orchestrator.errors import (
+    BudgetExceeded,
+    CostReached,
+    ExpressionError,
+    ModelError,
+    Outage,
+    TaskError,
+    UnpricedCall,
+)
 from orchestrator.records import SERVED, Signal
 from orchestrator.store.baselines import BaselineEntry
 
@@ -49,7 +57,7 @@ async def answer_alone(run: Run, rt: Runtime) -> None:
     apart = Run(task=run.task, run_id=run.run_id, slots=run.slots)
     try:
         alone = await _walk(apart, rt)
-    except (BudgetExceeded, UnpricedCall, ExpressionError, TaskError, Outage):
+    except (BudgetExceeded, UnpricedCall, CostReached, ExpressionError, TaskError, Outage):
         return
     finally:
         rt.afterwards.add(apart.calls)

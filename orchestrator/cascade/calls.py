@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from orchestrator.canonical import stable
 from orchestrator.cascade.keys import request_key, upper_bound
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.pricing import Bill, Pricing, believable, price_record
+from orchestrator.cascade.purse import Purse
 from orchestrator.cascade.reservation import Budgets
 from orchestrator.cascade.run import Run, new_id
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.prices import PriceBook
-from orchestrator.errors import BudgetExceeded, ConnectionLost, ContextOverflow, ModelError, StoreError
-from orchestrator.records import Answer, Call, Money, Request, Role
+from orchestrator.errors import BudgetExceeded, ConnectionLost, ModelError, StoreError
+from orchestrator.records import Answer, Call, Money, Request, Role, Usage
 from orchestrator.store.entries import AnswerKeep, CallIntent, CallSettlement
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ class Caller:
 
     def __init__(
         self, *, store: Store, pipeline: str, book: PriceBook | None, budget: BudgetConfig, cache_ttl_s: float | None,
-        keep_s: float | None, clock: Callable[[], float], cost_center: str = "",
-        telemetry: Telemetry | None = None,
+        keep_s: float | None, clock: Callable[[], float], cost_center: str = "", telemetry: Telemetry | None = None,
     ) -> None:
         """`cache_ttl_s` None: no cache. `keep_s`: how long an answer is kept for resuming; None: none is kept."""
         self._store, self._pipeline, self._cost_center = store, pipeline, cost_center
         self._pricing, self._budgets = Pricing(book), Budgets(pipeline, budget)
         self._cache_ttl_s, self._keep_s, self._clock = cache_ttl_s, keep_s, clock
         self._telemetry = telemetry
+        self.purse: Purse | None = None
         self._flights: dict[tuple[str, str], asyncio.Future[Answered]] = {}
 
     # -- the memo ------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Caller:
     ) -> Answered:
         """The answer to `request`: from the memo, from an identical request already in flight, or from the model.
 
-        Raises ModelError when all attempts failed, BudgetExceeded and UnpricedCall before anything is sent.
+        Raises ModelError when all attempts failed; BudgetExceeded, UnpricedCall, CostReached before anything is sent.
         """
         key = self.key(model, request)
         if recall and (known := (await self.recall([(run, key)])).get((run.run_id, key))):
@@ -157,7 +157,7 @@ class Caller:
     async def _retrying(self, question: _Question) -> Answered:
         """Attempts under the model's retry rules and total deadline; the last error is raised as it is."""
         model = question.model
-        _check_size(model, question.request)
+        model.check_size(question.request)
         deadline = time.monotonic() + model.config.deadline
         attempts = 0
 
@@ -166,15 +166,22 @@ class Caller:
             attempts += 1
             left = deadline - time.monotonic()
             async with question.run.slots or contextlib.nullcontext():
-                return await self._gated(question, attempts, left)
+                return await self._held(question, attempts, left)
 
         answered: Answered = await model.retrying(once)
         return answered
 
-    async def _gated(self, question: _Question, attempt: int, left_s: float) -> Answered:
+    async def _held(self, question: _Question, attempt: int, left_s: float) -> Answered:
+        """One attempt, once the run's purse holds what it can cost at most. Waiting for that takes no time from it."""
+        most = upper_bound(question.request, question.model.config)
+        bound = self._pricing.bound(question.model, question.request, most, self._clock())
+        async with contextlib.nullcontext() if self.purse is None else self.purse.holding(bound):
+            return await self._gated(question, attempt, left_s, most, bound)
+
+    async def _gated(
+        self, question: _Question, attempt: int, left_s: float, most: Usage | None, bound: Money | None
+    ) -> Answered:
         model, request = question.model, question.request
-        most = upper_bound(request, model.config)
-        bound = self._pricing.bound(model, request, most, self._clock())
         gate = model.pool.pick()
         async with gate.enter(tokens=most.total if most else request.max_tokens) as entry:
             give_up = time.monotonic() + left_s
@@ -251,6 +258,8 @@ class Caller:
         answer: Answer | None = None, keep: AnswerKeep | None = None, error: ModelError | None = None,
     ) -> None:
         run = question.run
+        if self.purse is not None:
+            self.purse.spend(bill.cost, intent.bound)
         said = None if error is None else f"{type(error).__name__}: {error}"[:500]
         answered, response_id = (error.answered, error.response_id) if error else (None, None)
         if answer is not None:
@@ -272,16 +281,6 @@ class Caller:
         finally:  # the span of a cancelled call ends, too; one that can't be written costs no settlement
             if self._telemetry is not None:
                 run.spans = self._telemetry.called(run.spans, run.task.meta, intent, question.request, settlement)
-
-
-def _check_size(model: Model, request: Request) -> None:
-    """Raises ContextOverflow, before anything is sent, for messages longer than the model's `max_input_bytes`."""
-    limit = model.config.max_input_bytes
-    if limit is not None and (size := len(stable(request.messages))) > limit:
-        raise ContextOverflow(
-            f"the messages to {model.alias!r} have {size:,} bytes, and its `max_input_bytes` is {limit:,}",
-            hint="shorten the input, or raise `max_input_bytes:`", sent=False,
-        )
 
 
 async def _through(write: Coroutine[None, None, None], call_id: str) -> None:

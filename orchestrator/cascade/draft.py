@@ -12,7 +12,7 @@ from orchestrator.cascade.calls import Answered
 from orchestrator.cascade.run import Kept, Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.signals.refusal import is_deflection
-from orchestrator.errors import BudgetExceeded, ContextOverflow, ModelError, Outage, UnpricedCall
+from orchestrator.errors import BudgetExceeded, ContextOverflow, CostReached, ModelError, Outage, UnpricedCall
 from orchestrator.records import Answer, Decision, Draft, StepResult
 
 REDRAFT_SAMPLES = 100
@@ -81,6 +81,8 @@ async def _draft_one(run: Run, step: Step, rt: Runtime) -> None:
         escalate(run, "draft_failed", f"the drafter gave no answer: {type(error).__name__}: {error}")
     except (BudgetExceeded, UnpricedCall) as error:
         spent(run, step, rt, error)
+    except CostReached as error:
+        leave_open(run, rt, error)
     else:
         run.stage = Stage.WEIGH
 
@@ -136,6 +138,12 @@ def spent(run: Run, step: Step, rt: Runtime, error: BudgetExceeded | UnpricedCal
     else:
         run.error = error
         end(run, step, rt, "failed", "budget", str(error))
+
+
+def leave_open(run: Run, rt: Runtime, error: CostReached) -> None:
+    """The run stops where it stands, without an outcome: the same command goes on with it, and finds its answers."""
+    run.error, run.stage = error, Stage.DONE
+    rt.let_go(run.task.tenant, run.task_key, None)
 
 
 def end(run: Run, step: Step, rt: Runtime, status: str, rule: str, words: str) -> None:

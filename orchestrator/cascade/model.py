@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying
 
+from orchestrator.canonical import stable
 from orchestrator.config.pipeline import ModelConfig
+from orchestrator.errors import ContextOverflow
 from orchestrator.models.limits import EndpointPool
 from orchestrator.records import Json, Request
 
@@ -39,3 +41,12 @@ class Model:
             temperature=config.temperature if sample == 0 else max(config.temperature, config.redraft_temperature),
             seed=config.seed + sample, sample=sample, logprobs=logprobs, thinking=config.thinking,
         )
+
+    def check_size(self, request: Request) -> None:
+        """Raises ContextOverflow, before anything is sent, for messages longer than `max_input_bytes`."""
+        limit = self.config.max_input_bytes
+        if limit is not None and (size := len(stable(request.messages))) > limit:
+            raise ContextOverflow(
+                f"the messages to {self.alias!r} have {size:,} bytes, and its `max_input_bytes` is {limit:,}",
+                hint="shorten the input, or raise `max_input_bytes:`", sent=False,
+            )

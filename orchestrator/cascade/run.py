@@ -72,7 +72,8 @@ class StepWork:
 
 @dataclass(slots=True)
 class Run:
-    """One task under way. `stage` and `step` say which node of the graph takes it next."""
+    """One task under way. `stage` and `step` say which node of the graph takes it next; `done_under` which
+    configuration its outcome is of, where that was read back."""
 
     task: Task
     run_id: str
@@ -95,6 +96,7 @@ class Run:
     recalled: bool = False
     source_run_id: str | None = None
     again_of: tuple[str, ...] = ()
+    done_under: str | None = None
     kept: list[tuple[Kept, bytes]] = field(default_factory=list)
     handoff_reason: str | None = None
     checks: list[tuple[str, float]] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,7 @@ from orchestrator.cascade.calls import Caller
 from orchestrator.cascade.compare import Compare, compile_compare
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.cascade.keys import model_identity
-from orchestrator.cascade.lapse import Watch
+from orchestrator.cascade.lapse import Watch, look_a_last_time
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
@@ -110,7 +111,8 @@ class UnderWay:
 class Runtime:
     """One pipeline at work in one event loop. `revoked` says of a step why its certificate counts for nothing any more,
     though its file still stands. `calibrating` runs serve nobody: what they validate is no escalation. What ended as
-    `again` says is done again when its task comes. `afterwards` is what spot checks and baselines have cost."""
+    `again` says is done again when its task comes. `afterwards` is what spot checks and baselines have cost; `looked`
+    counts what the former found: whether the draft was right."""
 
     loaded: LoadedPipeline
     store: Store
@@ -137,6 +139,7 @@ class Runtime:
     backlog: Backlog = field(default_factory=Backlog)
     notices: list[str] = field(default_factory=list)
     afterwards: Spent = field(default_factory=Spent)
+    looked: Counter[bool] = field(default_factory=Counter)
 
     @property
     def config(self) -> PipelineConfig:
@@ -163,7 +166,12 @@ class Runtime:
         task.add_done_callback(self.background.discard)
 
     async def quiet(self) -> None:
-        """Wait until nothing is at work in the background."""
+        """Wait until nothing is at work in the background, and every spot check answered by then is weighed."""
+        await self._idle()
+        self.in_background(look_a_last_time(self))
+        await self._idle()
+
+    async def _idle(self) -> None:
         while self.background:  # what is waited for may start more
             await asyncio.gather(*self.background, return_exceptions=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator.cascade.draft import OUTAGE_POLL_S, cacheable, end, gather_all, parse, spent
+from orchestrator.cascade.draft import OUTAGE_POLL_S, cacheable, end, gather_all, leave_open, parse, spent
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import (
     JUDGE_INSTRUCTIONS,
@@ -20,7 +20,7 @@ from orchestrator.cascade.prompts import (
 from orchestrator.cascade.run import Run
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.verdicts import ASKED_AGAIN, ask_for_verdict, redo_request, verdict_request
-from orchestrator.errors import AuthRefused, BudgetExceeded, ModelError, Outage, UnpricedCall
+from orchestrator.errors import AuthRefused, BudgetExceeded, CostReached, ModelError, Outage, UnpricedCall
 from orchestrator.records import Answer, Draft, Signal, StepResult, ValidateMode, Verdict
 
 
@@ -62,6 +62,8 @@ async def _validate_one(run: Run, step: Step, rt: Runtime) -> None:
         end(run, step, rt, "handed_off", "validation_failed", f"no verdict: {type(error).__name__}: {error}")
     except (BudgetExceeded, UnpricedCall) as error:
         spent(run, step, rt, error)
+    except CostReached as error:
+        leave_open(run, rt, error)
     else:
         _conclude(run, step, rt, validated)
 

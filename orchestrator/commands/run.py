@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from orchestrator.check import CheckReport
 
 MODES = ("cascade", "shadow", "draft_only", "validate_only")
+SAID_BY = {
+    "feedback": "by feedback", "label": "by label", "proof": "by proof", "spot_check": "by spot check",
+    "require": "by the required check",
+}
 AGAIN = ("budget", "outage", "handed_off", "failed")
 
 
@@ -29,10 +33,13 @@ AGAIN = ("budget", "outage", "handed_off", "failed")
 @click.option("--limit", type=click.IntRange(min=0), help="Take the first N tasks only.")
 @click.option("--handed-off", type=any_path, help="Also write tasks given to a person to this file.")
 @click.option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed tasks.")
-@click.option("--max-cost", type=MONEY, help="Stop once this much is spent in this run, like 20USD.")
+@click.option("--max-cost", type=MONEY,
+              help="Never spend more in this run, like 20USD: each call, a spot check too, must fit at its worst case.")
 @click.option("--mode", type=click.Choice(MODES), help="Override the pipeline's mode.")
 @click.option("--strict-prices", is_flag=True, help="Refuse to start where a model has no price.")
-@click.option("--resume-with-changes", is_flag=True, help="Go on although the configuration changed since.")
+@click.option("--resume-with-changes", is_flag=True,
+              help="Go on with tasks left half done although the configuration changed since. What has ended stands: "
+                   "to have that done anew, give new ids.")
 @click.option("--again", type=click.Choice(AGAIN), multiple=True,
               help="Do again what ended without an answer before: for a spent budget, for an outage, or all that is "
                    "handed off, or failed. May be repeated.")
@@ -56,6 +63,8 @@ def run(as_json: bool, **given: Any) -> int:
 
     summary = run_file(RunOptions(**given, confirm=ask, progress=Progress()))
     _print_summary(summary, as_json=as_json)
+    if summary.otherwise:
+        _tell_changes(summary)
     if summary.undone and given["store"] != "memory:":
         _tell_undone(summary)
     return summary.exit_code
@@ -92,22 +101,62 @@ def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
 
     if summary.stopped:
         note(f"stopped: {summary.stopped}")
+    if summary.checks_waiting:
+        note(summary.checks_waiting)
     if as_json:
         print_json(summary)
         return
     checks = f"{later} of it for spot checks and baselines" if (later := _money(summary.spent_afterwards)) else ""
     every, now = ("in all", "of this run") if summary.resumed else ("", "")
     rows = [
-        ("tasks", summary.tasks, every, f"{summary.resumed} of them done before" if summary.resumed else ""),
+        ("tasks", summary.tasks, every, _done_before(summary)),
         *((status, count, every, "") for status, count in sorted(summary.by_status.items()) if count),
-        ("successes", summary.succeeded, every, f"of {summary.known} whose success is known"),
+        *_successes(summary, every),
         ("rejected", summary.rejected, now, summary.rejected_file),
         ("escalated", summary.escalated, now, ""),
         *((("done again", summary.again, now, ""),) if summary.again else ()),
+        *((("left open", summary.left_open, now, "begun and not ended: the same command goes on"),)
+          if summary.left_open else ()),
+        *((("spot checks", summary.checked, now, f"{summary.checked_right} drafts right"),) if summary.checked else ()),
         ("spent", _money(summary.spent) or "0", now, ", ".join(filter(None, (checks, _unknown_costs(summary))))),
         ("seconds", f"{summary.seconds:.1f}", now, ""),
     ]
     print_table(("", "", "", ""), rows)
+
+
+def _successes(summary: RunSummary, every: str) -> list[tuple[str, str, str, str]]:
+    """A row for each source that says so. The validator only ever says yes of its own answers, so nothing is counted
+    of it; what was not served stands among the statuses."""
+    said = [
+        (f"{summary.succeeded_by[source]:,} of {known:,}", words) for source, words in SAID_BY.items()
+        if (known := summary.known_by[source])
+    ]
+    if own_word := summary.succeeded_by["validator"]:
+        said.append((f"{own_word:,}", "by the validator's own word"))
+    if unknown := summary.tasks - summary.known:
+        said.append((f"{unknown:,}", "unknown: accepted, and not looked at"))
+    return [("" if nth else "successes", count, every, words) for nth, (count, words) in enumerate(said)]
+
+
+def _done_before(summary: RunSummary) -> str:
+    if not summary.resumed:
+        return ""
+    other = f", {summary.otherwise} under another configuration ({_changed(summary)} changed)"
+    return f"{summary.resumed} of them done before" + (other if summary.otherwise else "")
+
+
+def _changed(summary: RunSummary) -> str:
+    return ", ".join(sorted(summary.changed))
+
+
+def _tell_changes(summary: RunSummary) -> None:
+    """That outcomes are of another configuration, and how to get others."""
+    from orchestrator.commands.output import note
+    from orchestrator.finance.phrases import counted
+
+    told = f"{counted(summary.otherwise, 'outcome')} here stood before, under another configuration"
+    anew = "To have these tasks done as the pipeline is now, give them new ids; for a try, another --store and --out"
+    note(f"{told}: {_changed(summary)} changed since. {anew}.")
 
 
 def _tell_undone(summary: RunSummary) -> None:

@@ -154,7 +154,7 @@ def _exceeded(line: BudgetLine, budget: _Open, wanted: Money, for_now: bool) -> 
     wait = ", or wait until it resets" if line.covered is not None and line.covered.until is not None else ""
     return BudgetExceeded(
         f"budget {line.scope!r}: limit {line.limit}, spent {spent}, reserved {reserved}; this call may cost {wanted}"
-        f"{resets}", hint=f"raise it {raised}{wait}", for_now=for_now,
+        f"{resets}", hint=f"raise it {raised}{wait}", for_now=for_now, of_task=line.covered is None,
     )
 
 

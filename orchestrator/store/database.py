@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.store import allocations, calls, cells, leases, migrations, outcomes, retention, runs
+from orchestrator.store import allocations, calls, cells, leases, migrations, outcomes, retention, runs, spot_checks
 from orchestrator.store.connect import StorePlace, reading_engine, scrub_log, store_error, writing_engine
 from orchestrator.store.statements import Transaction
 from orchestrator.store.writer import Flow, Writer, one_by_one
@@ -51,6 +51,7 @@ def open_up(transaction: Transaction) -> None:
     """The same as it opens the store: no hours are closed before a pipeline has said what its book has of them."""
     leases.renew(transaction)
     leases.recover(transaction)
+    spot_checks.expire(transaction)
     retention.sweep(transaction)
     cells.count(transaction)
 

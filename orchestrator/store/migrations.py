@@ -79,8 +79,15 @@ def m008_again(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def m009_asked_again(connection: Connection) -> None:
+    """Every index of today's on calls."""
+    for index in table(CallRow).indexes:
+        index.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[SchemaStep, ...] = (
     m001_tables, m002_lapse, m003_seals, m004_lines, m005_budgets, m006_closes, m007_baselines, m008_again,
+    m009_asked_again,
 )
 
 

@@ -15,6 +15,10 @@ from typing import ClassVar
 from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+ASKED_AGAIN = "sample > 0 AND role IN ('judge', 'repair')"
+"""Calls that ask once more for a verdict that could not be read: few, and counted in an index of their own, which holds
+all that is asked of them (SQLite prefers it for that)."""
+
 
 def _partial(name: str, *columns: str, where: str) -> Index:
     return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
@@ -69,6 +73,7 @@ class CallRow(SQLModel, table=True):
     __table_args__ = (
         _partial("call_open", "owner_id", where="state = 'intent'"),
         _partial("call_ended", "ended_at", where="ended_at IS NOT NULL"),
+        _partial("call_asked_again", "ended_at", "sample", "role", "run_id", "request_key", where=ASKED_AGAIN),
     )
     call_id: str = Field(primary_key=True)
     run_id: str = Field(index=True)

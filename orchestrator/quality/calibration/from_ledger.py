@@ -117,7 +117,7 @@ class Heard:
         if self.waiting:
             notes.append(
                 f"{self.waiting} spot checks are still to be made: their drafts count as wrong until they are. The "
-                "next run makes them, once the budget has room"
+                "next run makes them, once there is room"
             )
         notes.extend(self._refused(reason, n) for reason, n in sorted(self.refused.items()))
         if blind := len(self.never) - self.unanswered - self.waiting - self.refused.total():
