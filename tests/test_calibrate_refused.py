@@ -94,7 +94,7 @@ async def test_a_spot_check_still_to_be_made_counts_as_wrong_until_it_is(tmp_pat
     assert 50 < drawn < 150
     assert waiting.notes == (
         f"{drawn} spot checks are still to be made: their drafts count as wrong until they are. The next run makes "
-        "them, once the budget has room",
+        "them, once there is room",
     )
     assert {(one.draft_ok, one.propensity) for one in waiting.known} == {(False, 0.5)}
     assert await ledger.run([]) == ""

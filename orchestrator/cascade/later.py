@@ -31,7 +31,7 @@ TAKE_UP_S = 60.0
 """How often a busy process takes up what was left undone: by others, or for want of money or of a model."""
 
 _WAITS_FOR: dict[Reason, tuple[str, str]] = {
-    "budget": ("money", "the budget has room"), "outage": ("the validator", "it can be asked"),
+    "budget": ("money", "there is room"), "outage": ("the validator", "it can be asked"),
 }
 
 
