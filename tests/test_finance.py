@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
 from orchestrator.finance.cost import CostPerSuccess, Missing, cost_per_success, exact_units
 from orchestrator.finance.moments import heavy_tailed
 from orchestrator.finance.period import parse_period
+from orchestrator.finance.phrases import unit_cost
 from orchestrator.finance.success import Cell
 from orchestrator.intervals import bounded_mean, clopper_pearson, hypergeometric_limits
 
@@ -159,12 +162,41 @@ def test_runs_that_are_not_estimated_may_all_have_been_successes_of_this_period(
     assert (found.own_low, found.own_high) == (exact_units(Fraction(10_000, 80)), exact_units(Fraction(10_000, 60)))
 
 
-def test_both_unknowns_at_once_leave_nothing_to_say() -> None:
+def test_both_unknowns_at_once_leave_the_range_that_the_figure_lies_in() -> None:
     some = cells(*[(True, 100)] * 60, *[(None, 100)] * 20)
-    assert cost_per_success(8000, some, missing=Missing(calls=1)).value is None
     lost = cost_per_success(8000, some, missing=Missing(calls=1, lost=1, bound=40))
-    assert (lost.value, lost.qualifier) == (None, "")
+    assert (lost.value, lost.qualifier) == (None, "between")
     assert (lost.own_low, lost.own_high) == (exact_units(Fraction(8000, 80)), exact_units(Fraction(8040, 60)))
+    assert unit_cost(lost) == "0.0000001000 to 0.0000001340"
+    assert unit_cost(lost, 1000, lambda said: f"${said}") == "$0.0001000 to $0.0001340"
+
+
+def test_both_unknowns_at_once_without_an_upper_bound_leave_at_least_so_much() -> None:
+    some = cells(*[(True, 100)] * 60, *[(None, 100)] * 20)
+    unpriced = cost_per_success(8000, some, missing=Missing(calls=1))
+    assert (unpriced.value, unpriced.qualifier, unpriced.own_high) == (None, "at least", None)
+    assert unpriced.own_low == exact_units(Fraction(8000, 80))  # all twenty may be right, and the call free
+    assert unit_cost(unpriced) == "at least 0.0000001000"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40), st.integers(0, 900))
+def test_whatever_the_unknowns_turn_out_to_be_the_figure_is_in_the_range(
+    unknown: list[tuple[bool, bool]], more: int
+) -> None:
+    """Drawn of each run: what it turns out to be, and whether that is known; and what the lost call cost."""
+    told = [(right if known else None, 100) for right, known in unknown]
+    truth = [(right, 100) for right, _ in unknown]
+    sure = [(True, 100)] * 60
+    spent = 100 * (60 + len(unknown))
+    said = cost_per_success(spent, cells(*sure, *told), missing=Missing(calls=1, lost=1, bound=900))
+    found = cost_per_success(spent + more, cells(*sure, *truth))
+    assert found.value is not None
+    if said.qualifier == "between":
+        assert said.own_low is not None
+        assert said.own_high is not None
+        assert said.own_low <= found.value <= said.own_high
+    else:
+        assert said.own_low is None or said.own_low <= found.value
 
 
 def test_without_an_upper_bound_of_a_runs_cost_there_is_no_box() -> None:

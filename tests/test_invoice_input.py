@@ -80,7 +80,7 @@ def test_the_command_exits_0_within_the_tolerance_1_beyond_and_2_for_a_bad_file(
     assert report(good) == 1
     told = capsys.readouterr().out
     assert "DIFFERENT (total +0.02000 USD, +2.0%): 1 of 1 line of day, model and account beyond 0.01 or 0.5%" in told
-    assert "invoice 1.02, ledger 1.00 USD, difference +0.02000 USD, +2.0%: BEYOND 0.5%" in told
+    assert "invoice 1.02000, ledger 1.00000 USD, difference +0.02000 USD, +2.0%: BEYOND 0.5%" in told
     assert report(good, "--tolerance", "0.001,2%") == 0
     assert "AGREED (total +0.02000 USD, +2.0%): all 1 line" in capsys.readouterr().out
     assert report(good, "--json") == 1

@@ -9,8 +9,13 @@ import pytest
 
 from orchestrator.cli import run_command
 from orchestrator.errors import InputError
+from orchestrator.finance.bridge import paid
 from orchestrator.finance.invoice.records import Tolerance
 from orchestrator.finance.invoice.words import invoice_table
+from orchestrator.finance.period import parse_period
+from orchestrator.finance.records import ReportQuery
+from orchestrator.finance.report import build_report
+from orchestrator.store.tables import Config
 from tests.ledger import Ledger
 from tests.test_invoice import DAY, NOON, USD, compare, ledger, only, openai_cost, spend
 
@@ -148,3 +153,37 @@ def test_why_accounts_are_not_compared_is_told(
 def test_a_file_of_credits_alone_is_not_said_to_tell_no_models(ledger: Ledger, tmp_path: Path) -> None:
     found = compare(ledger, tmp_path, openai_cost(("2026-11-02", "-1", "gpt-4o, input")))
     assert found.notes == ("no line of the file is usage to compare: all of it is set apart below",)
+
+
+def test_a_stated_difference_can_be_checked_by_eye(ledger: Ledger, tmp_path: Path) -> None:
+    spend(ledger, 1_942_515_000, "m")
+    table = invoice_table(compare(ledger, tmp_path, "d,m,c\n2026-11-02,m,1.95\n", columns=BY))
+    assert "Total: invoice 1.950000, ledger 1.942515 USD, difference +0.007485 USD" in table
+    assert row_of(table, "all")[1:4] == ["1.950000", "1.942515", "+0.007485"]
+
+
+def test_the_ledger_s_side_is_told_as_the_report_parts_it(ledger: Ledger, tmp_path: Path) -> None:
+    """1.25 of runs and 0.5 of a calibration are compared; 0.03 more are of a local model, of a run."""
+    ledger.add(Config, {
+        "config_id": "cal", "pipeline": "p", "version": "1", "owner": "", "cost_center": "", "mode": "calibration",
+        "body_json": "{}", "created_at": 9.0,
+    })
+    ledger.run("c", config_id="cal", ended_at=NOON)
+    spend(ledger, 5 * USD // 4)
+    spend(ledger, 3 * USD // 100, "qwen", provider="vllm")
+    ledger.call("c", USD // 2, model="gpt-4o", provider="openai", role="redo", ended_at=NOON)
+    found = compare(ledger, tmp_path, openai_cost(("2026-11-02", "1.75", "gpt-4o, input")))
+    assert found.ok
+    table = invoice_table(found)
+    assert "The ledger: 1.2800 pipeline + 0.5000 apart (calibration) = 1.7800 USD.\n" in table
+    assert "Of it compared: 1.2500 pipeline + 0.5000 apart (calibration) = 1.7500 USD.\n" in table
+    assert found.compared is not None
+    assert found.compared.whole.amount == found.recorded
+    report = build_report(ledger, ReportQuery(period=parse_period(month="2026-11")), now=NOON + DAY)
+    assert paid(report) == found.ledger
+
+
+def test_where_all_of_it_is_the_report_s_total_nothing_is_parted(ledger: Ledger, tmp_path: Path) -> None:
+    spend(ledger, USD)
+    table = invoice_table(compare(ledger, tmp_path, openai_cost(("2026-11-02", "1", "gpt-4o, input"))))
+    assert "The ledger:" not in table

@@ -16,21 +16,24 @@ from orchestrator.records import Money
 if TYPE_CHECKING:
     from orchestrator.finance.break_even_told import Beside
     from orchestrator.finance.breakdown import Charge, Idle
+    from orchestrator.finance.noted import Noted
     from orchestrator.finance.refusals import Refusal
 
 PERIOD: frozenset[str] = frozenset({"closed", "not_closed"})
 """Of the whole period: is it a closed month, as it was closed."""
 OF_GPUS: frozenset[str] = frozenset({"idle", "late", "break_even"})
 """What a rented GPU cost beside what was made of it."""
+OF_RUNS: frozenset[str] = frozenset({"again", "unreadable", "shadow"})
+"""What is worth knowing of runs."""
 URGENT: frozenset[str] = frozenset({"unpriced", "unsettled", "unbounded", "lapsed", "overrun", "refused"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something to look at. `kind` is one of unpriced, unsettled, unbounded, estimated, in_flight, maturing, degraded,
-    not_estimated, restated, lapsed, overrun, refused, idle, break_even, late, closed, not_closed. `urgent`: a figure of
-    the report is incomplete, or a limit was passed or reached. `amounts` are what it is about in money, one per
-    currency: a bound, an inferred cost, an overrun."""
+    not_estimated, restated, lapsed, overrun, refused, idle, break_even, late, again, unreadable, shadow, closed,
+    not_closed. `urgent`: a figure of the report is incomplete, or a limit was passed or reached. `amounts` are what it
+    is about in money, one per currency: a bound, an inferred cost, an overrun."""
 
     kind: str
     urgent: bool
@@ -50,12 +53,13 @@ class Overrun:
 
 def findings(
     report: Report, charges: Sequence[Charge], overruns: Sequence[Overrun] = (), idle: Sequence[Idle] = (),
-    refusals: Sequence[Refusal] = (), beside: Sequence[Beside] = (),
+    refusals: Sequence[Refusal] = (), beside: Sequence[Beside] = (), noted: Sequence[Noted] = (),
 ) -> tuple[Finding, ...]:
     """The urgent ones first."""
     budgets = [*_of_budgets(overruns), *_of_refusals(refusals)]
     gpus = [*_of_gpus(charges, idle), *_of_break_even(beside)]
-    found = [*_of_calls(charges), *budgets, *gpus, *_of_report(report)]
+    runs = [_finding(one.kind, one.pipeline, one.count, one.words) for one in noted]
+    found = [*_of_calls(charges), *budgets, *gpus, *_of_report(report), *runs]
     return tuple(sorted(found, key=lambda one: not one.urgent))
 
 

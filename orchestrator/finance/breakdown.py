@@ -8,7 +8,7 @@ Days are UTC days whatever the report's time zone: prices, budgets and providers
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, TypeVar
 
@@ -79,7 +79,8 @@ class Sum:
     stand with those of known cost where these are of one currency.
 
     `cost` is their part of the report's total, `apart` what baseline and calibration cost; None is unknown. `by_class`
-    is both by token class, `unclassed` the rest, whose price is not by token. `provenance` counts calls.
+    is both by token class, `unclassed` the rest, whose price is not by token. `provenance` counts calls. All other
+    counts are of both, too, and those that begin with apart say how much of them is.
     """
 
     group: Mapping[str, str]
@@ -96,11 +97,39 @@ class Sum:
     unpriced: int
     unsettled: int
     in_flight: int
+    apart_calls: int = 0
+    apart_tokens: Mapping[str, int] = field(default_factory=dict)
+    apart_unpriced: int = 0
+    apart_unsettled: int = 0
 
     @property
     def at_least(self) -> bool:
-        """Is the cost of some calls unknown, so that there is more to `cost` and `apart` than they say."""
-        return self.unpriced + self.unsettled > 0
+        """Is the cost of some calls unknown, so that there is more to `cost` than it says."""
+        return self.unpriced + self.unsettled > self.apart_unpriced + self.apart_unsettled
+
+    @property
+    def apart_at_least(self) -> bool:
+        """The same of `apart`."""
+        return self.apart_unpriced + self.apart_unsettled > 0
+
+    @property
+    def parts(self) -> tuple[Sum | None, Sum | None]:
+        """What is in the report's total, and what stands apart, as sums of their own, so that tokens times price is the
+        cost beside them; None where there are no such calls."""
+        if not self.apart_calls:
+            return self, None
+        if self.apart_calls == self.calls:
+            return None, self
+        own = replace(
+            self, calls=self.calls - self.apart_calls, apart=None, unpriced=self.unpriced - self.apart_unpriced,
+            tokens={n: k for n, whole in self.tokens.items() if (k := whole - self.apart_tokens.get(n, 0))},
+            unsettled=self.unsettled - self.apart_unsettled, apart_calls=0, apart_tokens={}, apart_unpriced=0,
+            apart_unsettled=0,
+        )
+        return own, replace(
+            self, calls=self.apart_calls, cost=None, unpriced=self.apart_unpriced, tokens=self.apart_tokens,
+            unsettled=self.apart_unsettled,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +200,7 @@ def _sum(group: Mapping[str, str], charges: Sequence[Charge]) -> Sum:
         name = one.provenance or one.state
         provenance[name] = provenance.get(name, 0) + one.calls
     return Sum(
-        group=group, currency=code, calls=sum(c.calls for c in charges),
-        tokens={n: k for n in TOKEN_CLASSES if (k := sum(c.tokens.get(n, 0) for c in charges))},
+        group=group, currency=code, calls=sum(c.calls for c in charges), tokens=_tokens(charges),
         cost=total(c.cost for c in own), apart=total(c.cost for c in apart),
         by_class={n: Money(nano=sum(c[n].nano for c in held), currency=code or "")
                   for n in TOKEN_CLASSES if (held := [c for c in classed if n in c])},
@@ -180,7 +208,18 @@ def _sum(group: Mapping[str, str], charges: Sequence[Charge]) -> Sum:
         allocated=total(c.allocated for c in charges), bound=total(c.bound for c in charges),
         provenance=dict(sorted(provenance.items())), unpriced=sum(c.unpriced for c in charges),
         unsettled=sum(c.unsettled for c in charges), in_flight=sum(c.in_flight for c in charges),
+        apart_calls=sum(c.calls for c in apart), apart_tokens=_tokens(apart),
+        apart_unpriced=sum(c.unpriced for c in apart), apart_unsettled=sum(c.unsettled for c in apart),
     )
+
+
+def _tokens(charges: Iterable[Charge]) -> dict[str, int]:
+    """By class, without zeros."""
+    sums = dict.fromkeys(TOKEN_CLASSES, 0)
+    for one in charges:
+        for name, n in one.tokens.items():
+            sums[name] += n
+    return {name: n for name, n in sums.items() if n}
 
 
 def group_of_charge(one: Charge, by: Sequence[str]) -> Group:

@@ -19,6 +19,7 @@ from orchestrator.finance.breakdown import BY_COST_CENTER, BY_DAY, BY_MODEL, BY_
 from orchestrator.finance.charges import read_charges
 from orchestrator.finance.configured import APART
 from orchestrator.finance.convert import convert
+from orchestrator.finance.noted import read_noted
 from orchestrator.finance.records import Report, ReportQuery
 from orchestrator.finance.refusals import read_refusals
 from orchestrator.finance.run_days import count_days
@@ -40,10 +41,11 @@ def build_breakdown(store: Readable, report: Report) -> Breakdown:
         versions = {c.price_version for c in charges if c.price_version} | {one.price_version for one in idle}
         prices = _prices(connection, sorted(versions))
         overruns, refusals = _overruns(connection, query), read_refusals(connection, query)
+        noted = read_noted(connection, query, charges)
     return Breakdown(
         by_model=sums(charges, BY_MODEL), by_day=sums(charges, BY_DAY), by_cost_center=sums(charges, BY_COST_CENTER),
         by_step=sums(charges, BY_STEP), runs=runs,
-        attention=findings(report, charges, overruns, idle, refusals, break_evens(charges, idle, prices)),
+        attention=findings(report, charges, overruns, idle, refusals, break_evens(charges, idle, prices), noted),
         prices=prices, idle=idle, charges=charges,
     )
 

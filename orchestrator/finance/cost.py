@@ -30,8 +30,8 @@ class CostPerSuccess:
     figure, where spot checks estimate a part of it or runs are unknown. A None is not known, and `note` says why.
 
     `qualifier` is "at least" where a cost is missing from the sum, "at most" where runs of unknown success count as
-    none; with both, nothing can be said and `value` is None. Where what is missing has an upper bound, the high ends
-    hold it.
+    none. With both, `value` is None, and the figure lies "between" `own_low` and `own_high`, or is "at least" `own_low`
+    where what is missing has no upper bound. Where it has one, the high ends hold it.
     """
 
     value: Decimal | None
@@ -40,7 +40,7 @@ class CostPerSuccess:
     method: UnitCostMethod | None = None
     own_low: Decimal | None = None
     own_high: Decimal | None = None
-    qualifier: Literal["", "at least", "at most"] = ""
+    qualifier: Literal["", "at least", "at most", "between"] = ""
     note: str = ""
 
     @property
@@ -84,16 +84,18 @@ def cost_per_success(
     unclear = missing.calls > 0 and counts.not_estimated > 0
     found = CostPerSuccess(
         value=None if unclear else exact_units(Fraction(spent) / successes),
-        qualifier="" if unclear else "at least" if missing.calls else "at most" if counts.not_estimated else "",
+        qualifier="between" if unclear else "at least" if missing.calls else "at most" if counts.not_estimated else "",
     )
-    if not missing.bounded:
-        return replace(found, note=_note(counts, missing))
     own = _own(spent, missing.bound, cells, counts, confidence)
+    if not missing.bounded and unclear:
+        return replace(found, own_low=own.low, qualifier="at least", note=_note(counts, missing, confidence))
+    if not missing.bounded:
+        return replace(found, note=_note(counts, missing, confidence))
     limits = _long_run(spent, cells, counts, confidence)
     if missing.bound and limits.method is not None:  # as if all of it had been spent
         more = _long_run(spent + missing.bound, cells, counts, confidence)
         limits = _NONE if more.method is None else replace(more, low=limits.low)
-    notes = [_note(counts, missing, high_ends=(own.high is not None) + (limits.high is not None))]
+    notes = [_note(counts, missing, confidence, high_ends=(own.high is not None) + (limits.high is not None))]
     if limits.method is None and any(c.bound is None for c in cells):
         notes.append("no interval: the upper bound of a run's cost is not known")
     elif limits.method is None and missing.bound and not any(c.cost for c in cells):
@@ -104,11 +106,15 @@ def cost_per_success(
     )
 
 
-def _note(counts: Tally, missing: Missing, high_ends: int = 0) -> str:
+def _note(counts: Tally, missing: Missing, confidence: float, high_ends: int = 0) -> str:
     """`high_ends`: how many are shown of intervals that hold what the missing calls cost at most."""
     unknown = f"{counts.not_estimated:,}"
     if missing.calls and counts.not_estimated:
-        return f"unknown cost (calls: {missing.calls:,}) and unknown success (runs: {unknown})"
+        both = f"unknown cost (calls: {missing.calls:,}) and unknown success (runs: {unknown})"
+        level = f" ({confidence:.0%} interval, as other successes are estimated)" if counts.unchecked else ""
+        if missing.bounded:
+            return f"{both}: it lies in the range whatever they are{level}"
+        return f"{both}: it is that much at least{level}, and some of these calls have no upper bound"
     if missing.calls:
         held = ("", "; the high end holds their upper bound", "; the high ends hold their upper bound")[high_ends]
         return f"calls of unknown cost: {missing.calls:,}{held}"

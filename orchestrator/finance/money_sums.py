@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal, localcontext
 
 from orchestrator.records import Money
 
@@ -20,3 +21,9 @@ def by_currency(amounts: Iterable[Money | None]) -> tuple[Money, ...]:
         if one is not None:
             sums[one.currency] = sums.get(one.currency, 0) + one.nano
     return tuple(Money(nano=nano, currency=code) for code, nano in sorted(sums.items()))
+
+
+def exact_sum(amounts: Iterable[Decimal | None]) -> Decimal:
+    """However many places they have; None is nothing."""
+    with localcontext(prec=80):
+        return sum((one for one in amounts if one is not None), Decimal(0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from orchestrator.finance.cost import CostPerSuccess
+from orchestrator.finance.money_sums import exact_sum
 
 
 def amount(value: Decimal | None) -> str:
@@ -28,6 +30,25 @@ def ends(low: Decimal, high: Decimal) -> tuple[str, str]:
     return (f"{cut:f}" if cut else amount(cut)), said
 
 
+FINEST = 9
+"""Places of a billionth, as the ledger counts."""
+
+
+def adding_up(parts: Sequence[Decimal]) -> tuple[tuple[str, ...], str]:
+    """Amounts and their sum, all to one digit: so fine that each part shows as many figures as `amount` gives it, and
+    that what is shown adds up, as far as billionths."""
+    wanted = max((len(amount(one).partition(".")[2]) for one in parts if one), default=2)
+    for places in range(min(wanted, FINEST), FINEST + 1):
+        shown = [_to(one, places) for one in parts]
+        if sum(shown) == _to(exact_sum(parts), places):
+            break
+    return tuple(f"{one:,f}" for one in shown), f"{sum(shown, Decimal(0)):,f}"
+
+
+def _to(value: Decimal, places: int) -> Decimal:
+    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN) + 0  # 0 has no sign
+
+
 def at_least(incomplete: bool, said: str) -> str:
     """A sum in words, where a part of it may be unknown."""
     return f"at least {said}" if incomplete and said != "unknown" else said
@@ -42,8 +63,16 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def unit_cost(cost: CostPerSuccess) -> str:
-    return f"{cost.qualifier} {amount(cost.value)}".strip()
+def unit_cost(cost: CostPerSuccess, times: int = 1, signed: Callable[[str], str] = str) -> str:
+    """`0.0027`, `at least 0.0027`, or the range that it lies in; of `times` successes. `signed` puts a currency to a
+    number."""
+    if cost.value is not None:
+        return f"{cost.qualifier} {signed(amount(cost.value * times))}".strip()
+    if cost.own_low is None:
+        return amount(None)
+    if cost.own_high is None:
+        return f"at least {signed(amount(cost.own_low * times))}"
+    return " to ".join(map(signed, ends(cost.own_low * times, cost.own_high * times)))
 
 
 def interval(cost: CostPerSuccess) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.finance.attention import OF_GPUS, PERIOD
+from orchestrator.finance.attention import OF_GPUS, OF_RUNS, PERIOD
 from orchestrator.finance.breakdown import Breakdown, Sum, group_of_charge
 from orchestrator.finance.breakdown import incomplete as incomplete_charges
+from orchestrator.finance.bridge import paid
 from orchestrator.finance.export.flat import render_csv
 from orchestrator.finance.export.frozen import from_json, report_json, to_json
 from orchestrator.finance.phrases import amount, at_least, interval, share, unit_cost
@@ -18,6 +19,8 @@ from orchestrator.finance.records import Line, Report, Spend
 from orchestrator.finance.text_table import new_table, plain_console
 from orchestrator.finance.words import (
     SOURCE_WORDS,
+    apart,
+    apart_only,
     definition,
     incomplete_in,
     remarks,
@@ -66,8 +69,12 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
         _print_restated(console, report)
         return text.getvalue()
     console.print()
-    for table in (_by_source(report), _unit_costs(report), _by_role(report, breakdown)):
+    for table in (_by_source(report), _unit_costs(report)):
         console.print(table)
+    for bridge in paid(report):
+        if bridge.apart:
+            console.print(f"All that was paid: {bridge.words}.\n")
+    console.print(_by_role(report, breakdown))
     if breakdown is not None and breakdown.by_model:
         console.print(_by_model(breakdown.by_model))
     level = f"{report.query.confidence:.0%}"
@@ -75,7 +82,7 @@ def render_table(report: Report, breakdown: Breakdown | None = None, *, width: i
         for remark in remarks(line, level):
             console.print(f"- {remark}")
     for one in attention:
-        if one.kind in OF_GPUS:
+        if one.kind in OF_GPUS | OF_RUNS:
             console.print(f"- {one.words}.")
     _print_restated(console, report)
     return text.getvalue()
@@ -93,14 +100,15 @@ def _table(title: str, report: Report, *columns: str) -> Table:
 def _by_source(report: Report) -> Table:
     table = _table("Success by source", report, "source", "runs", "share", "successes", "rate")
     for line in report.lines:
+        if not line.runs:
+            continue  # calls alone: of a calibration, or of runs that ended in another period
         for i, one in enumerate(line.sources):
             known = one.name != "unknown"
             table.add_row(
                 line.name if i == 0 else "", SOURCE_WORDS[one.name], f"{one.runs:,}", share(one.share),
                 f"{one.successes:,}" if known else "unknown", share(one.successes / one.runs) if known else "-",
             )
-        whole = share(1.0 if line.runs else None)
-        table.add_row("", "all", f"{line.runs:,}", whole, successes(line), success_rate(line))
+        table.add_row("", "all", f"{line.runs:,}", share(1.0), successes(line), success_rate(line))
     return table
 
 
@@ -113,10 +121,13 @@ def _unit_costs(report: Report) -> Table:
     )
     for line, spend in _spends(report):
         unit, more = spend.per_success, incomplete_in(line, spend)
+        if apart_only(line):
+            table.add_row(line.name, "-", f"{apart(line, spend)} {spend.currency} apart", *["-"] * (5 if priced else 4))
+            continue
         table.add_row(
             line.name, f"{line.runs:,}",
             f"{at_least(more, amount(spend.total.amount if spend.total else None))} {spend.currency}",
-            unit_cost(unit), interval(unit), f"{unit.qualifier} {amount(unit.per_thousand)}".strip(),
+            unit_cost(unit), interval(unit), unit_cost(unit, 1000),
             *([unit_cost(spend.with_errors.per_success) if spend.with_errors else "-"] if priced else []),
             share(line.escalation_rate),
         )
@@ -128,6 +139,8 @@ def _by_role(report: Report, breakdown: Breakdown | None) -> Table:
     roles = sorted({role for _, spend in _spends(report) for role in spend.by_role} | {role for _, role in unknown})
     table = _table("Cost by role", report, "currency", *roles, "wasted on failures", "saved by cache", "cache hits")
     for line, spend in _spends(report):
+        if apart_only(line):
+            continue
         cells = [_of_role(spend, role, (line.name, role) in unknown) for role in roles]
         table.add_row(
             line.name, spend.currency, *cells, at_least(incomplete_in(line, spend), amount(spend.waste.amount)),
@@ -155,12 +168,22 @@ def _by_model(sums: tuple[Sum, ...]) -> Table:
     table = new_table("By model that answered", "model", "calls", "tokens in", "tokens out", "cost", "apart",
                       "unpriced")
     for one in sums:
-        out = sum(n for name, n in one.tokens.items() if name.startswith(("output", "reasoning")))
-        cost = f"{at_least(one.at_least, amount(one.cost.amount if one.cost else None))} {one.currency or ''}".strip()
-        cost = "-" if one.cost is None and one.apart else cost
-        table.add_row(one.group["model"], f"{one.calls:,}", f"{sum(one.tokens.values()) - out:,}", f"{out:,}", cost,
-                      amount(one.apart.amount) if one.apart else "-", f"{one.unpriced:,}")
+        own, beside = one.parts
+        if own is not None:
+            cost = at_least(own.at_least, amount(own.cost.amount if own.cost else None))
+            more = "-" if own.apart is None else amount(own.apart.amount)  # of a month closed before they were parted
+            table.add_row(own.group["model"], *_used(own), f"{cost} {own.currency or ''}".strip(), more,
+                          f"{own.unpriced:,}")
+        if beside is not None:
+            cost = at_least(beside.apart_at_least, amount(beside.apart.amount if beside.apart else None))
+            table.add_row(f"{beside.group['model']}, apart", *_used(beside), "-", cost, f"{beside.unpriced:,}")
     return table
+
+
+def _used(one: Sum) -> tuple[str, str, str]:
+    """Calls, tokens read and tokens written."""
+    out = sum(n for name, n in one.tokens.items() if name.startswith(("output", "reasoning")))
+    return f"{one.calls:,}", f"{sum(one.tokens.values()) - out:,}", f"{out:,}"
 
 
 def _spends(report: Report) -> Iterator[tuple[Line, Spend]]:

@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, case, select
 
 from orchestrator.config.prices import PriceBook, PriceEntry, nano_of
-from orchestrator.finance.configured import config
+from orchestrator.finance.bridge import Bridge, bridges
+from orchestrator.finance.configured import CALIBRATION, config
 from orchestrator.finance.money_sums import by_currency
 from orchestrator.finance.period import Period
-from orchestrator.finance.scope import within
+from orchestrator.finance.scope import with_config, within
 from orchestrator.records import TOKEN_CLASSES, Money, ServiceTier, Usage
 from orchestrator.store.evidence import run
 from orchestrator.store.statements import table
@@ -42,6 +43,7 @@ _OWN_BILL = frozenset({"provider", "cache"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepricedLine:
     """Calls of one pipeline, role, model that answered, and tier: what the ledger says, and what the book would have.
+    As in the report, `role` is calibration for all that calibrations asked.
 
     `unpriced` and `still_unpriced` used tokens and have no price in the one and in the other.
     """
@@ -59,7 +61,8 @@ class RepricedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repriced:
-    """`unsettled` calls have no usage, so no book can price them; they are in no line."""
+    """`unsettled` calls have no usage, so no book can price them; they are in no line. `recorded_by` and `repriced_by`
+    say of both sums how much of them the report has apart."""
 
     book: str
     period: str
@@ -67,6 +70,8 @@ class Repriced:
     recorded: tuple[Money, ...]
     repriced: tuple[Money, ...]
     unsettled: int
+    recorded_by: tuple[Bridge, ...] = ()
+    repriced_by: tuple[Bridge, ...] = ()
 
 
 @dataclass(slots=True)
@@ -129,6 +134,8 @@ def reprice(connection: Connection, book: PriceBook, *, period: Period, pipeline
         book=book.book, period=str(period), lines=lines, unsettled=unsettled,
         recorded=by_currency(money for line in lines for money in line.recorded),
         repriced=by_currency(money for line in lines for money in line.repriced),
+        recorded_by=bridges((line.role, money) for line in lines for money in line.recorded),
+        repriced_by=bridges((line.role, money) for line in lines for money in line.repriced),
     )
 
 
@@ -144,8 +151,11 @@ def render_repriced(found: Repriced) -> str:
     rows.append(("total", "", "", "", f"{calls:,}", _words(found.recorded), _words(found.repriced), f"{missing:,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    end = f"{found.unsettled:,} unsettled calls have no usage: no book can price them." if found.unsettled else ""
-    return "\n".join([f"Repriced by {found.book}, {found.period}; the ledger is unchanged.", "", *lines, end]).rstrip()
+    end = [f"{found.unsettled:,} unsettled calls have no usage: no book can price them."] if found.unsettled else []
+    if any(one.apart for one in found.recorded_by):
+        end += [f"Recorded: {one.words}." for one in found.recorded_by]
+        end += [f"By {found.book}: {one.words}." for one in found.repriced_by]
+    return "\n".join([f"Repriced by {found.book}, {found.period}; the ledger is unchanged.", "", *lines, *end])
 
 
 class _LookUp:
@@ -211,13 +221,15 @@ def _count(one: _Sum, call: _Call, tokens: Tokens, new: tuple[int, str] | None) 
 
 def _calls(connection: Connection, period: Period, pipeline: str | None) -> Iterator[tuple[_Call, _Called, Tokens]]:
     c = _ledger.c
+    role = case((config.c.mode == CALIBRATION, CALIBRATION), else_=c.role)
     wanted = [
-        c.pipeline, c.role, c.state, c.provenance, c.cost_nano, c.currency, c.ended_at,
+        c.pipeline, role, c.state, c.provenance, c.cost_nano, c.currency, c.ended_at,
         run.c.config_id, c.provider, c.model, c.model_answered, c.tier, c.price_version,
         *(c[f"{name}_tokens"] for name in TOKEN_CLASSES),
     ]
     ended = (c.ended_at.is_not(None), within(c.ended_at, period))
-    rows: Select[Any] = select(*wanted).join(run, run.c.run_id == c.run_id).where(*ended)
+    rows: Select[Any] = select(*wanted).select_from(with_config(_ledger.join(run, run.c.run_id == c.run_id)))
+    rows = rows.where(*ended)
     if pipeline is not None:
         rows = rows.where(c.pipeline == pipeline)
     first, second = len(_Call._fields), len(_Call._fields) + len(_Called._fields)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from orchestrator.finance.cost import CostPerSuccess
+from orchestrator.finance.money_sums import total
 from orchestrator.finance.paired_words import paired_remarks
-from orchestrator.finance.phrases import amount, between, counted, days, share, unit_cost
+from orchestrator.finance.phrases import amount, at_least, between, counted, days, share, unit_cost
 from orchestrator.finance.records import Definition, Estimate, Line, Report, Spend, WholeBill
+from orchestrator.records import Money
 
 NOT_SERVED = ("handed_off", "declined", "failed")
 SOURCE_WORDS = {
@@ -41,6 +43,22 @@ def incomplete_in(line: Line, spend: Spend) -> bool:
     """The same of its sums in the currency of `spend`: a call that is bounded in one is missing from no other."""
     unit = spend.per_success
     return incomplete(line) and (unit.value is None or unit.qualifier == "at least")
+
+
+def apart_only(line: Line) -> bool:
+    """Is all of it apart (calibrations, where lines are by mode): no run, and no call of one."""
+    own = any(spend.total is None or spend.by_role for spend in line.spend)
+    return not line.runs and not own and (line.apart_unknown_calls > 0 or any(map(_apart, line.spend)))
+
+
+def apart(line: Line, spend: Spend) -> str:
+    """What baseline and calibration of the line cost."""
+    found = _apart(spend)
+    return at_least(line.apart_unknown_calls > 0, amount(found.amount if found else None))
+
+
+def _apart(spend: Spend) -> Money | None:
+    return total((spend.baseline, spend.calibration))
 
 
 def successes(line: Line) -> str:
@@ -121,7 +139,7 @@ def _estimated(found: Estimate, level: str) -> str:
 
 def _with_idle(found: WholeBill) -> str:
     code, per = found.total.currency, found.per_success
-    unit = "" if per.value is None else f", {unit_cost(per)} {code} a success"
+    unit = "" if per.value is None and per.own_low is None else f", {unit_cost(per)} {code} a success"
     open_hours = f"; {counted(found.pending, 'call')} in hours not closed yet stand at their usage"
     return (
         f"with the idle time of its GPUs ({amount(found.idle.amount)} {code}) it cost {amount(found.total.amount)} "
@@ -131,8 +149,9 @@ def _with_idle(found: WholeBill) -> str:
 
 def _own_interval(line: Line, unit: CostPerSuccess) -> str:
     """Why this period's own figure has an interval at all."""
-    missing = unit.qualifier == "at least" or unit.value is None
+    missing = unit.qualifier in ("at least", "between") or unit.value is None
     cost = "its cost is known up to that of calls without an answer" if missing else "its cost is known"
+    cost = "some of its calls have no upper bound" if unit.own_high is None else cost
     return f"{cost}, its successes are estimated" if line.estimate is not None or line.not_estimated else cost
 
 
@@ -141,9 +160,9 @@ def _of_spend(line: Line, spend: Spend, level: str) -> Iterator[str]:
     if spend.unsettled_bound is not None:
         yield f"{name}: calls without an answer cost {amount(spend.unsettled_bound.amount)} {code} at most."
     if spend.baseline is not None:
-        yield f"{name}: the baseline cost {amount(spend.baseline.amount)} {code}, which is in no other figure."
+        yield f"{name}: the baseline cost {amount(spend.baseline.amount)} {code}, no part of cost per success."
     if spend.calibration is not None:
-        yield f"{name}: calibration cost {amount(spend.calibration.amount)} {code}, which is in no other figure."
+        yield f"{name}: calibration cost {amount(spend.calibration.amount)} {code}, no part of cost per success."
     if (whole := spend.whole_bill) is not None:
         yield f"{name}: {_with_idle(whole)}"
     unit = spend.per_success
@@ -155,5 +174,5 @@ def _of_spend(line: Line, spend: Spend, level: str) -> Iterator[str]:
         )
     if unit.method is not None:
         yield f"{name}: the long-run interval in {code} is made of {METHOD_WORDS[unit.method]}."
-    if unit.note:
+    if unit.note and not apart_only(line):
         yield f"{name}: cost per success in {code}: {unit.note}."

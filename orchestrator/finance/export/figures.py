@@ -31,14 +31,15 @@ MEANINGS: Sequence[tuple[str, str]] = (
     ("Measured", "The share of runs whose success is known, not estimated, and from something other than the strong "
      "model's own word."),
     ("By the validator's word", "The share of runs of which only the strong model itself says that they succeeded."),
-    ("At most, at least", "At most: some runs are of unknown success and count as none. At least: the cost of some "
-     "calls is unknown and in no sum."),
+    ("At most, at least, a range", "At most: some runs are of unknown success and count as none. At least: the cost of "
+     "some calls is unknown and in no sum. With both, the range that the figure lies in: unknown costs between nothing "
+     "and their upper bound, unknown successes either way."),
     ("Cost", "Exact, from each call's own token counts and the price valid when it ended; what a provider charged "
      "itself where it says so. Where calls of unknown cost are missing from a sum, it says at least."),
     ("Wasted on failures", "The part of the cost that was spent on runs known to have failed."),
     ("Saved by cache", "What answers taken from the cache would have cost; it is in no sum."),
     ("Apart", "The measured baseline (tasks also given to the strong model alone) and calibrations: paid, and no part "
-     "of cost per success."),
+     "of cost per success. One line adds them to it: that is what providers bill."),
     ("Unpriced", "A call of a model that the price book does not know: its cost is unknown, and never taken as 0."),
     ("Unsettled", "A call whose answer was lost: it may be billed. Its upper bound is shown, and in no sum."),
     ("Estimated cost", "A call cut short: its tokens were counted from what was received."),

@@ -13,6 +13,7 @@ import orjson
 
 from orchestrator.errors import InputError
 from orchestrator.finance.breakdown import Breakdown
+from orchestrator.finance.bridge import Bridge, paid
 from orchestrator.finance.plain import decode, encode, schema_of
 from orchestrator.finance.records import Line, Report, ReportQuery
 
@@ -27,7 +28,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "kind": KIND, "format": FORMAT,
         "created_at": datetime.fromtimestamp(report.created_at, UTC).isoformat(),
         **query, "by": list(report.query.by),
-        **{name: encode(getattr(report, name)) for name in _REPORT},
+        **{name: encode(getattr(report, name)) for name in _REPORT}, "paid": encode(paid(report)),
         "lines": [{**encode(line), "escalation_rate": line.escalation_rate} for line in report.lines],
     }
 
@@ -69,6 +70,7 @@ def report_schema() -> dict[str, Any]:
     asked = records.pop("ReportQuery")["properties"]
     parts = {name: schema_of(hints[name], records) for name in (*_REPORT, "lines")}
     breakdown = schema_of(Breakdown, records)
+    parts["paid"] = schema_of(tuple[Bridge, ...], records)
     records["Line"]["properties"]["escalation_rate"] = schema_of(float | None, records)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "draftgate report", "type": "object",

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from orchestrator.config.prices import PriceBook
 from orchestrator.errors import InputError
 from orchestrator.finance.breakdown import Charge
+from orchestrator.finance.bridge import bridged, bridges
 from orchestrator.finance.charges import read_charges
 from orchestrator.finance.invoice.ledger import LOCAL, Names, figures, in_currency_of, of_provider
 from orchestrator.finance.invoice.notes import check_accounts, dimension_notes, local_notes, rate_notes
@@ -25,8 +26,8 @@ from orchestrator.finance.invoice.records import (
     Reconciled,
     RowStatus,
     Tolerance,
-    exact_sum,
 )
+from orchestrator.finance.money_sums import exact_sum
 from orchestrator.finance.period import Period
 
 RowKey = tuple[date, str, str]
@@ -81,6 +82,10 @@ def reconcile(
             *alias_notes(_models(mine, names), _models(calls, names)),
         ),
         rounding=_rounding(mine), grand_total=_total(invoice.lines),
+        ledger=bridges((one.role, one.cost) for one in calls if one.cost is not None),
+        compared=None if invoice.currency is None else bridged(
+            ((one.role, cost(one)) for one in ours if one.cost is not None), invoice.currency
+        ),
     )
 
 

@@ -10,7 +10,8 @@ from orchestrator.config.prices import PriceBook
 from orchestrator.errors import InputError
 from orchestrator.finance.breakdown import Charge
 from orchestrator.finance.convert import in_currency
-from orchestrator.finance.invoice.records import Apart, Figures, Invoice, exact_sum
+from orchestrator.finance.invoice.records import Apart, Figures, Invoice
+from orchestrator.finance.money_sums import exact_sum
 
 LOCAL = ("vllm", "embedded", "python")
 """Kinds of models that no provider invoices."""

@@ -8,6 +8,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
+from orchestrator.finance.bridge import Bridge
+from orchestrator.finance.money_sums import exact_sum
+
 CLASSES = ("input", "cache_read", "cache_write", "output")
 """Tokens as invoices tell them apart: audio counts as what it goes in or comes out as, reasoning as output."""
 
@@ -107,7 +110,9 @@ class Apart:
 class Reconciled:
     """The whole comparison. `ok`: neither a row nor the total is beyond the tolerance. `rounding` is what the rounding
     of the compared lines' amounts can come to: half a unit of the file's last place (no coarser than cents) each.
-    `grand_total` is of all lines of the file, those set apart too; None in a file of tokens alone."""
+    `grand_total` is of all lines of the file, those set apart too; None in a file of tokens alone. `ledger` is all that
+    the ledger has of these days, as the report parts it, and `compared` the part of it that the invoice should bear, in
+    its currency; None where no call of it has a cost."""
 
     file: str
     shape: str
@@ -120,6 +125,8 @@ class Reconciled:
     notes: tuple[str, ...] = field(default_factory=tuple)
     rounding: Decimal = Decimal(0)
     grand_total: Decimal | None = None
+    ledger: tuple[Bridge, ...] = ()
+    compared: Bridge | None = None
 
     @property
     def ok(self) -> bool:
@@ -142,11 +149,3 @@ class Reconciled:
     @property
     def recorded(self) -> Decimal:
         return exact_sum(row.ledger.cost for row in self.rows)
-
-
-def exact_sum(amounts: object) -> Decimal:
-    """Of Decimals and None (nothing), however many places they have."""
-    from decimal import localcontext
-
-    with localcontext(prec=80):
-        return sum((one for one in amounts if one is not None), Decimal(0))  # type: ignore[attr-defined]

@@ -7,8 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.finance.invoice.records import CLASSES, ComparedRow, Reconciled, RowStatus, Tolerance, exact_sum
-from orchestrator.finance.phrases import amount, counted
+from orchestrator.finance.invoice.records import CLASSES, ComparedRow, Reconciled, RowStatus, Tolerance
+from orchestrator.finance.money_sums import exact_sum
+from orchestrator.finance.phrases import adding_up, amount, counted
 from orchestrator.finance.text_table import new_table, plain_console
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _verdict(found: Reconciled) -> str:
 
 def _total_difference(found: Reconciled) -> str:
     share = f", {found.difference / found.invoiced:+.1%}" if found.difference and found.invoiced else ""
-    return f"{signed(found.difference or Decimal(0))} {found.currency}{share}"
+    return f"{_side_by_side(found.invoiced, found.recorded)[2]} {found.currency}{share}"
 
 
 def _totals(found: Reconciled) -> Iterator[str]:
@@ -65,10 +66,15 @@ def _totals(found: Reconciled) -> Iterator[str]:
     limit = f"{found.tolerance.total:f}%"
     if found.total_within and abs(found.difference) * 100 > abs(found.invoiced) * found.tolerance.total:
         limit += f", or the file's rounding of {amount(found.rounding)}"
+    invoiced, recorded, _ = _side_by_side(found.invoiced, found.recorded)
     yield (
-        f"Total: invoice {amount(found.invoiced)}, ledger {amount(found.recorded)} {found.currency}, difference "
+        f"Total: invoice {invoiced}, ledger {recorded} {found.currency}, difference "
         f"{_total_difference(found)}: {'within' if found.total_within else 'BEYOND'} {limit}."
     )
+    if any(one.apart for one in found.ledger):
+        yield f"The ledger: {'; '.join(one.words for one in found.ledger)}."
+        if found.compared is not None:
+            yield f"Of it compared: {found.compared.words}."
     if found.grand_total is not None:
         yield f"{_grand_total(found)}."
 
@@ -109,8 +115,7 @@ def _three(rows: Sequence[ComparedRow], by_money: bool) -> tuple[str, str, str]:
     """Invoice, ledger, difference: one unit for all of the table, so that its columns add up. What only one of the two
     has is nothing in the other."""
     if by_money:
-        theirs, ours = exact_sum(row.invoice.cost for row in rows), exact_sum(row.ledger.cost for row in rows)
-        return amount(theirs), amount(ours), signed(exact_sum([theirs, -ours]))
+        return _side_by_side(exact_sum(row.invoice.cost for row in rows), exact_sum(row.ledger.cost for row in rows))
     theirs_n, ours_n = (sum(sum((side.tokens or {}).values()) for side in sides) for sides in
                         ([row.invoice for row in rows], [row.ledger for row in rows]))
     return f"{theirs_n:,}", f"{ours_n:,}", f"{theirs_n - ours_n:+,}"
@@ -140,6 +145,13 @@ def _apart(found: Reconciled) -> Table:
         table.add_row(one.side, one.what or "(not named)", one.reason, amount(one.cost), one.currency or "-",
                       f"{one.lines:,}")
     return table
+
+
+def _side_by_side(theirs: Decimal, ours: Decimal) -> tuple[str, str, str]:
+    """Invoice, ledger and difference to one digit, so that the difference can be checked by eye."""
+    difference = exact_sum([theirs, -ours])
+    (recorded, said), invoiced = adding_up([ours, difference])
+    return invoiced, recorded, f"+{said}" if difference > 0 else said
 
 
 def signed(value: Decimal) -> str:

@@ -24,9 +24,9 @@ INK, ACCENT, SOFT, RULE = "#1F2933", "#1F4E79", "#F1F5F9", "#CBD5E1"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """`values` one a row; of money, exact amounts. `formula` is written where the value is known, with `[title]` for
-    the cell of that column in the same row. `total`: the sheet sums it up. `hidden` columns feed charts. `blank` is
-    said where a value is None. `least` is one a row: whether the amount is to be read as "at least" so much, which its
-    number format says."""
+    the cell of that column in the same row. `total`: the sheet sums it up. `hidden` columns feed charts. Where a value
+    is None, `blank` is said, or the row's own of `blanks`. `least` is one a row: whether the amount is to be read as
+    "at least" so much, which its number format says."""
 
     title: str
     kind: ColumnKind
@@ -36,7 +36,13 @@ class Column:
     width: float | None = None
     hidden: bool = False
     blank: str = "unknown"
+    blanks: Sequence[str] = ()
     least: Sequence[bool] = ()
+
+    def shown(self, row: int) -> Any:
+        """Its value in `row`, counted from 0, or what is said in its place."""
+        value = self.values[row]
+        return value if value is not None else self.blanks[row] if self.blanks else self.blank
 
     def is_least(self, row: int) -> bool:
         """`row` counted from 0."""
@@ -173,11 +179,11 @@ def _write_column(
         bold=True, font_color="#FFFFFF", bg_color=ACCENT, text_wrap=True, align="right" if right else "left",
         indent=0 if right else 1,
     ))
-    for i, value in enumerate(column.values):
+    for i in range(len(column.values)):
         code = table.currencies[i] if table.currencies else None
         look = _look(column, code, decimals[column.title], least=column.is_least(i))
         formula = table.formula(column, HEADER + 2 + i)
-        write(sheet, HEADER + 1 + i, at, column.blank if value is None else value, formats.get(**look), formula)
+        write(sheet, HEADER + 1 + i, at, column.shown(i), formats.get(**look), formula)
     sheet.set_column(at, at, column.width or _width(column, decimals[column.title]), None,
                      {"hidden": True} if column.hidden else {})
 
@@ -227,7 +233,9 @@ def _width(column: Column, decimals: int) -> float:
         return min(max(longest, len(column.title), 8) + 2, 44)
     if column.kind == "money":
         most = max((len(f"{v:,.{decimals}f}") for v in column.values if v is not None), default=0)
-        return max(most + (12 if any(column.least) else 4), longest_word, 12)
+        words = max((len(column.blanks[i]) + 2 for i, v in enumerate(column.values) if v is None and column.blanks),
+                    default=0)
+        return max(most + (12 if any(column.least) else 4), longest_word, words, 12)
     return max(11, min(len(column.title), 12), longest_word)
 
 

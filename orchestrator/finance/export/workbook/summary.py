@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.finance.breakdown import Breakdown
+from orchestrator.finance.bridge import paid
 from orchestrator.finance.export.figures import maturing, places, spell
 from orchestrator.finance.export.workbook.charts import daily_charts, unit_charts
 from orchestrator.finance.export.workbook.sheet import (
@@ -55,10 +56,14 @@ def write_summary(
     row = _write_attention(sheet, formats, report, breakdown, 3)
     row = _write_figures(sheet, formats, report, lines, row + 1)
     row = _write_totals(sheet, formats, lines, others, row + 1)
+    for words in (f"All that was paid: {one.words}." for one in paid(report) if one.apart):
+        sheet.write_string(row, 0, words, formats.get())
+        row += 1
     unit_charts(book, sheet, lines, (row + 1, 0))
     daily_charts(book, sheet, others[-1], (row + 1, 6))  # as wide as the first chart: 30 and five times 16 characters
     sheet.set_column(0, 0, 30)
     sheet.set_column(1, len(SHOWN) + 1, 16)
+    sheet.set_column(1, 1, 24 if None in lines.columns[lines.place(UNIT)].values else 16)  # a range has two figures
     sheet.set_row(0, 32)
     printed(sheet)
 
@@ -96,12 +101,12 @@ def _write_figures(sheet: Any, formats: Formats, report: Report, lines: Table, r
 def _write_figure(
     sheet: Any, formats: Formats, lines: Table, column: Column, i: int, cell: tuple[int, int]
 ) -> None:
-    value = column.values[i]
+    value = column.shown(i)
     look: dict[str, Any] = {"bottom": 1, "bottom_color": RULE, "align": "right"}
     if column.title == UNIT:
         look |= {"bold": True, "bg_color": SOFT, "font_size": 13}
-    if value is None or isinstance(value, str):
-        sheet.write_string(*cell, column.blank if value is None else value, formats.get(**look))
+    if isinstance(value, str):
+        sheet.write_string(*cell, value, formats.get(**{**look, "font_size": 11}))
         return
     code = lines.currencies[i] or ""
     number = NUMBERS.get(column.kind) or money_format(code, places(column.values), least=column.is_least(i))

@@ -8,12 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.finance.breakdown import BY_COST_CENTER, BY_MODEL, BY_STEP, Breakdown, Sum, counted_runs
+from orchestrator.finance.bridge import paid
 from orchestrator.finance.configured import APART
+from orchestrator.finance.cost import CostPerSuccess
 from orchestrator.finance.export.figures import ROLES, by_validator, estimated, measured, shown, spends
 from orchestrator.finance.export.figures import SHOWN as GROUPS
 from orchestrator.finance.export.workbook.sheet import Column, Table
+from orchestrator.finance.phrases import unit_cost
 from orchestrator.finance.records import Line, Report, Spend
-from orchestrator.finance.words import incomplete_in, remarks
+from orchestrator.finance.words import apart, apart_only, incomplete_in, remarks
 from orchestrator.records import TOKEN_CLASSES, Money
 
 COST, RUNS, KNOWN, ESTIMATED, UNIT = "cost", "runs", "known successes", "estimated successes", "cost per success"
@@ -40,21 +43,31 @@ def by_line(report: Report) -> Table:
         Column(title=ESTIMATED, kind="number", values=[estimated(line) for line in lines]),
         _share(MEASURED, [measured(line) for line in lines]),
         _share(BY_WORD, [by_validator(line) for line in lines]),
-        _money(UNIT, [unit.value for unit in units], blank="unknown", formula=UNIT_FORMULA),
+        _money(UNIT, [unit.value for unit in units], blanks=_said(lines, units), formula=UNIT_FORMULA),
         _text("reads", [unit.qualifier for unit in units]),
         _money(LOW, [unit.low for unit in units]),
         _money(HIGH, [unit.high for unit in units]),
-        _money(THOUSAND, [unit.per_thousand for unit in units], blank="unknown", formula=f"=[{UNIT}]*1000",
+        _money(THOUSAND, [unit.per_thousand for unit in units], blanks=_said(lines, units, 1000),
+               formula=f"=[{UNIT}]*1000",
                least=[unit.qualifier == "at least" for unit in units]),
         *_with_errors(spend),
         _total("wasted on failures", (one.waste for one in spend), least=least),
         _share("escalated", [line.escalation_rate for line in lines]),
-        _text("note", [unit.note for unit in units], width=42),
+        _text("note", [_note(line, one) for line, one in spends(report)], width=42),
         _text("name", names, hidden=True),
         _text(LABEL, readings, hidden=True),
         _money(UP, [_less(u.high, u.value) for u in units], blank="", formula=f"=[{HIGH}]-[{UNIT}]", hidden=True),
         _money(DOWN, [_less(u.value, u.low) for u in units], blank="", formula=f"=[{UNIT}]-[{LOW}]", hidden=True),
     ])
+
+
+def _said(lines: Sequence[Line], units: Sequence[CostPerSuccess], times: int = 1) -> list[str]:
+    """What stands where there is no one figure: the range it lies in, or that it is unknown."""
+    return ["-" if apart_only(line) else unit_cost(unit, times) for line, unit in zip(lines, units, strict=True)]
+
+
+def _note(line: Line, spend: Spend) -> str:
+    return f"{apart(line, spend)} {spend.currency} apart" if apart_only(line) else spend.per_success.note
 
 
 def _sheet(report: Report) -> str:
@@ -93,7 +106,8 @@ def _with_errors(spend: Sequence[Spend]) -> list[Column]:
         return []
     units = [one.with_errors.per_success if one.with_errors else None for one in spend]
     return [
-        _money(PRICED, [u.value if u else None for u in units], blank="unknown"),
+        _money(PRICED, [u.value if u else None for u in units],
+               blanks=[unit_cost(u) if u else "unknown" for u in units]),
         _money("errors priced, low", [u.low if u else None for u in units]),
         _money("errors priced, high", [u.high if u else None for u in units]),
     ]
@@ -105,7 +119,8 @@ def _with_idle(spend: Sequence[Spend]) -> list[Column]:
         return []
     return [
         _total("cost with idle GPU time", (bill.total if bill else None for bill in bills)),
-        _money("per success with idle GPU time", [bill.per_success.value if bill else None for bill in bills]),
+        _money("per success with idle GPU time", [bill.per_success.value if bill else None for bill in bills],
+               blanks=[unit_cost(bill.per_success) if bill else "-" for bill in bills]),
     ]
 
 
@@ -114,6 +129,7 @@ def notes(report: Report) -> Table:
     level = f"{report.query.confidence:.0%}"
     said = [words for line in report.lines for words in remarks(line, level)]
     said += [f"{month.words}." for month in report.restatements]
+    said += [f"All that was paid: {one.words}." for one in paid(report) if one.apart]
     return Table(name="Notes", columns=[_text("note", said, width=140)])
 
 
@@ -143,6 +159,8 @@ def by_model(breakdown: Breakdown) -> Table:
     return Table(name="By model", currencies=[one.currency for one in sums], columns=[
         *_keys(sums, BY_MODEL), *_spent(sums),
         *(_count(f"{name.replace('_', ' ')} tokens", [one.tokens.get(name, 0) for one in sums]) for name in classes),
+        *(_count(f"of them apart, {name.replace('_', ' ')}", [one.apart_tokens.get(name, 0) for one in sums])
+          for name in classes if any(name in one.apart_tokens for one in sums)),
         *(_count(f"calls {kind}", [one.provenance.get(kind, 0) for one in sums]) for kind in kinds),
     ])
 
@@ -220,7 +238,7 @@ def _keys(sums: Sequence[Sum], keys: Sequence[str]) -> list[Column]:
 
 def _spent(sums: Sequence[Sum]) -> list[Column]:
     return [
-        _count("calls", [one.calls for one in sums]),
+        _count("calls", [one.calls for one in sums]), *_apart_calls(sums),
         _total(COST, (one.cost for one in sums), blank="unknown", least=[one.at_least for one in sums]),
         _total("apart", (one.apart for one in sums)),
         _total("allocated", (one.allocated for one in sums)),
@@ -228,6 +246,12 @@ def _spent(sums: Sequence[Sum]) -> list[Column]:
         _count("unsettled calls", [one.unsettled for one in sums]),
         _total("unsettled, at most", (one.bound for one in sums)),
     ]
+
+
+def _apart_calls(sums: Sequence[Sum]) -> list[Column]:
+    """How many of the calls are baseline's or calibrations', where any are: the cost beside them is not of these."""
+    calls = [one.apart_calls for one in sums]
+    return [_count("of them apart", calls)] if any(calls) else []
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------
