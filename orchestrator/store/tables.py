@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 ASKED_AGAIN = "sample > 0 AND role IN ('judge', 'repair')"
-"""Calls that ask once more for a verdict that could not be read: few, and counted in an index that holds all of them."""
+"""Calls that ask once more for a verdict that could not be read: few, and counted in an index of all of them."""
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
