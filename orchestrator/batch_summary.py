@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from orchestrator.cascade.again import reason_of
 from orchestrator.cascade.run import Run
 from orchestrator.cascade.settle import sum_money
 from orchestrator.cascade.spent import Spent
-from orchestrator.records import Outcome
+from orchestrator.records import Call, Outcome
 from orchestrator.worst_case import WorstCase
 
 
@@ -88,20 +88,19 @@ class RunSummary:
         if outcome.resumed:
             return
         self.again += bool(outcome.again_of)
-        for money in outcome.costs:
-            self.spent[money.currency] = self.spent.get(money.currency, 0) + money.nano
+        self._count_calls(outcome.calls)
         for money in sum_money(run.saved)[0]:
             self.saved[money.currency] = self.saved.get(money.currency, 0) + money.nano
-        unknown = Counter(call.state for call in outcome.calls if call.cost is None)
-        self.unpriced_calls += unknown["settled"]
-        self.unsettled_calls += unknown["unsettled"]
 
     def count_left(self, run: Run) -> None:
         """One that was begun and did not end: what it cost is spent."""
         self.left_open += 1
-        begun = Spent()
-        begun.add(run.calls)
-        self.add(begun)
+        self._count_calls(run.calls)
+
+    def _count_calls(self, calls: Iterable[Call]) -> None:
+        spent = Spent()
+        spent.add(calls)
+        self.add(spent)
 
     def add(self, more: Spent) -> None:
         """What was spent besides the outcomes."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,7 +10,7 @@ from typing import Any, TypedDict
 import pytest
 
 from orchestrator import Pipeline, Task
-from orchestrator.errors import ConnectionLost, DuplicateTask, EscalationPaused, InputError, TaskError
+from orchestrator.errors import ConnectionLost, DuplicateTask, EscalationPaused, TaskError
 from orchestrator.records import Answer, Request, Usage
 from orchestrator.testing import ScriptedModel
 from tests.pipelines import POLICY, user_text, write_pipeline
@@ -40,44 +38,6 @@ def test_the_synchronous_face_runs_maps_and_records(tmp_path: Path) -> None:
     assert ids == {f"m{i}" for i in range(10)}
     assert (again.run_id, again.resumed, again.success, again.success_source) == (
         outcome.run_id, True, False, "feedback")
-
-
-def test_a_closed_pipeline_says_so_until_it_is_entered_again(tmp_path: Path) -> None:
-    path = write_pipeline(tmp_path / "p")
-    pipeline = Pipeline.load(path, store=f"sqlite:///{tmp_path}/s.db", clients=both(lambda _: A))
-    with pipeline:
-        outcome = pipeline.run(Task(input={"text": "x"}))
-    for asked in (
-        lambda: pipeline.run(Task(input={"text": "y"})), lambda: list(pipeline.map([{"input": {"text": "y"}}])),
-        lambda: pipeline.record_outcome(outcome.run_id, success=True),
-    ):
-        with pytest.raises(InputError, match="this pipeline is closed") as caught:
-            asked()
-        assert "inside its `with` block" in caught.value.hint
-    with pipeline:
-        assert pipeline.run(Task(input={"text": "y"})).value == A
-
-
-FORGETFUL = """
-import sys
-from orchestrator import Pipeline, Task
-from orchestrator.testing import ScriptedModel
-
-clients = {"drafter": ScriptedModel(lambda _: {"label": "a"}, name="drafter"), "validator": ScriptedModel([])}
-pipeline = Pipeline.load(sys.argv[1], store=sys.argv[2], clients=clients)
-print(pipeline.run(Task(id="t1", input={"text": "x"})).status)
-rest = pipeline.map({"input": {"text": str(i)}} for i in range(5))
-print(next(rest).status)
-"""
-
-
-def test_a_script_that_never_closes_its_pipeline_ends(tmp_path: Path) -> None:
-    """With a map given up halfway, and also where the task was read back from the store."""
-    path = write_pipeline(tmp_path / "p")
-    command = [sys.executable, "-c", FORGETFUL, str(path), f"sqlite:///{tmp_path}/s.db"]
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        assert (done.stdout, done.stderr) == ("accepted\naccepted\n", "")
 
 
 async def test_the_same_id_is_answered_once_even_when_asked_at_the_same_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal, get_args
 
 import orjson
 from sqlalchemy import Connection, select
@@ -10,9 +11,19 @@ from sqlalchemy import Connection, select
 from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Config, Content, Run
 
-OWN_IDS = ("calibration", "validated", "priced")
-"""`KIND:MARK:ID:DIGEST` is the id of a copy of task ID."""
+CopyKind = Literal["calibration", "validated", "priced"]
+OWN_IDS: tuple[CopyKind, ...] = get_args(CopyKind)
 _run, _config, _content = table(Run), table(Config), table(Content)
+
+
+def copy_id(kind: CopyKind, mark: str, named: str) -> str:
+    """The id of a copy, `KIND:MARK:ID:DIGEST`: `mark` is of the configuration, `named` the task's id and digest."""
+    return f"{kind}:{mark}:{named}"
+
+
+def named_in(task_id: str) -> str:
+    """The id and digest of the task that a copy's id names."""
+    return task_id.split(":", 2)[2]
 
 
 def copied_id(task_id: str) -> str | None:

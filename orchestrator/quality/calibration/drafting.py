@@ -23,6 +23,7 @@ from orchestrator.errors import InputError
 from orchestrator.quality.calibration.elsewhere import Elsewhere, counted
 from orchestrator.quality.calibration.evidence import Asked, Features, Marks, Place
 from orchestrator.records import Json, Outcome, Task
+from orchestrator.store.copies import copy_id, named_in
 from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Content, StepRow
 
@@ -62,7 +63,7 @@ class Drafted:
 def named(tasks: Iterable[Task], place: Place) -> Iterable[Task]:
     """The tasks under ids of this calibration: the same configuration goes on where it stopped, another one drafts
     anew, and so does a task whose content or label changed."""
-    return (replace(task, id=f"calibration:{place.marks.draft}:{unnamed(task)}") for task in tasks)
+    return (replace(task, id=copy_id("calibration", place.marks.draft, unnamed(task))) for task in tasks)
 
 
 def unnamed(task: Task) -> str:
@@ -82,7 +83,7 @@ def _with_digest(task: Task, content: Mapping[str, Json]) -> str:
 def validated_id(place: Place, drafted_id: str) -> str:
     """The id under which the validator answers a task alone. Known by what it is asked: a new rule or confidence needs
     no new validation."""
-    return f"validated:{place.marks.validation}:{drafted_id.split(':', 2)[2]}"
+    return copy_id("validated", place.marks.validation, named_in(drafted_id))
 
 
 def marks_of(loaded: LoadedPipeline, step: LoadedStep, asked: Asked) -> Marks:

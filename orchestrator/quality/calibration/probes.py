@@ -11,6 +11,7 @@ from orchestrator.quality.calibration.drafting import Drafted
 from orchestrator.quality.calibration.escalation_price import FEWEST, reading_modes, recorded_escalations
 from orchestrator.quality.calibration.evidence import Place, place_of
 from orchestrator.records import Money, Task
+from orchestrator.store.copies import copy_id, named_in
 
 if TYPE_CHECKING:
     from orchestrator.config.loaded import LoadedPipeline
@@ -50,8 +51,8 @@ def _unsure(drafted: Sequence[Drafted], place: Place) -> list[Drafted]:
 
 
 def _named(one: Drafted, place: Place) -> Task:
-    own = str(one.collected.task.id).split(":", 2)[2]
-    return replace(one.collected.task, id=f"priced:{place.marks.draft}:{own}")
+    own = named_in(str(one.collected.task.id))
+    return replace(one.collected.task, id=copy_id("priced", place.marks.draft, own))
 
 
 def _escalating(loaded: LoadedPipeline) -> LoadedPipeline:
