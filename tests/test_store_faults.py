@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from orchestrator.errors import StoreError
 from orchestrator.store import leases
-from orchestrator.store.connect import locate
+from orchestrator.store.connect import keep_log, locate
 from orchestrator.store.database import pulse
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import HandOffEntry, SpotCheckEntry
@@ -203,6 +203,28 @@ async def test_a_lock_held_elsewhere_is_waited_for(sqlite_url: str, tmp_path: Pa
     await asyncio.wait_for(waiting, 30)
     other.close()
     await store.aclose()
+
+
+def test_a_log_that_others_stand_in_the_way_of_is_asked_for_again(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.executescript("CREATE TABLE t (x); BEGIN; SELECT * FROM t")  # from here on nobody may change the mode
+
+    class Refused(sqlite3.Connection):
+        refusals = 0
+
+        def execute(self, *said: Any) -> sqlite3.Cursor:
+            try:
+                return super().execute(*said)
+            except sqlite3.OperationalError:
+                self.refusals += 1
+                reader.close()
+                raise
+
+    opener = sqlite3.connect(file, timeout=0, factory=Refused)
+    assert keep_log(opener) == "wal"
+    assert opener.refusals == 1
+    opener.close()
 
 
 async def test_no_everyday_statement_reads_a_whole_table(sqlite_url: str) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.pool import NullPool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from orchestrator.errors import StoreError
 
@@ -94,7 +95,7 @@ def writing_engine(place: StorePlace) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are ours: begun below, not by the driver at its own time
-        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        mode = keep_log(connection)
         if mode != "wal":
             raise StoreError(f"{place.name}: SQLite can't keep a write-ahead log there (journal mode {mode!r})",
                              hint="put the store on a local disk")
@@ -107,6 +108,16 @@ def writing_engine(place: StorePlace) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def keep_log(connection: sqlite3.Connection) -> str:
+    """Have the file keep a write-ahead log; the journal mode it has then. SQLite does not wait here for processes that
+    make the same file at once, though it waits everywhere else: so we do."""
+    patiently = Retrying(
+        retry=retry_if_exception(is_transient), stop=stop_after_delay(LOCK_PATIENCE_S), wait=wait_random(0.001, 0.02),
+        reraise=True,
+    )
+    return str(patiently(connection.execute, "PRAGMA journal_mode=WAL").fetchone()[0])
 
 
 def wait_for_disk(connection: Connection, wait: bool) -> None:
