@@ -12,6 +12,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 Json = Any
+Features = Mapping[str, float | None]
+"""The numbers kept of a task and its draft, by name; None: it could not be measured."""
 Role = Literal["draft", "sample", "judge", "repair", "redo", "guard", "spot_check", "baseline"]
 Action = Literal["accept", "redraft", "escalate", "spot_check", "hand_off", "decline"]
 Mode = Literal["cascade", "shadow", "draft_only", "validate_only"]

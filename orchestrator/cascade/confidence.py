@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-Features = Mapping[str, float | None]
+from orchestrator.records import Features
+
 Node = tuple[int, float, Any, Any]
 """(feature, threshold, the node where x <= threshold, the other); of a leaf (-1, value, None, None)."""
 

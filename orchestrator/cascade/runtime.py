@@ -21,7 +21,6 @@ from orchestrator.cascade.model import Model
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of
-from orchestrator.cascade.signals.features import Features
 from orchestrator.cascade.spent import Spent
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json
 from orchestrator.config.pipeline import PipelineConfig, StepConfig
@@ -30,7 +29,7 @@ from orchestrator.config.telemetry import wanted
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_of
 from orchestrator.models.limits import EndpointGate, EndpointPool, retrying
-from orchestrator.records import Mode, Outcome, Request, Signal, Task
+from orchestrator.records import Features, Mode, Outcome, Request, Signal, Task
 from orchestrator.store.entries import Again, ConfigEntry
 
 if TYPE_CHECKING:

@@ -23,9 +23,8 @@ from orchestrator.finance.noted import read_noted
 from orchestrator.finance.records import Report, ReportQuery
 from orchestrator.finance.refusals import read_refusals
 from orchestrator.finance.run_days import count_days
-from orchestrator.finance.scope import Readable
 from orchestrator.records import Money
-from orchestrator.store.statements import CHUNK, table
+from orchestrator.store.statements import CHUNK, Readable, table
 from orchestrator.store.tables import Budget, Price
 
 _budget, _price = table(Budget), table(Price)

@@ -14,9 +14,10 @@ from orchestrator.finance.explain_history import history
 from orchestrator.finance.explain_said import Meanings, body_of, said
 from orchestrator.finance.explain_seals import Seals, closed_in
 from orchestrator.finance.explain_text import text_of
-from orchestrator.finance.scope import Readable, call
+from orchestrator.finance.scope import call
 from orchestrator.store import again
 from orchestrator.store.evidence import evidence, feedback, outcome, run, spot_check, step
+from orchestrator.store.statements import Readable
 
 
 def explain(store: Readable, run_id: str) -> dict[str, Any]:

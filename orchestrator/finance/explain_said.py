@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from orchestrator.config.closed_answers import closed_answers
 from orchestrator.config.feature_names import ANSWER_PREFIX, compared_names
 from orchestrator.config.pipeline import ContentConfig, StepConfig
+from orchestrator.records import Features
 from orchestrator.store.answers import unpack
 from orchestrator.store.outcomes import contents_of
 from orchestrator.store.retention import ERASED
@@ -19,7 +20,6 @@ from orchestrator.store.statements import table
 from orchestrator.store.tables import AnswerRow
 
 _answer = table(AnswerRow)
-Features = Mapping[str, float | None]
 
 
 def said(connection: Connection, run: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from orchestrator.finance.rates import long_run_rate, own_successes
 from orchestrator.finance.records import Definition, Estimate, Line, Report, ReportQuery, Restated, Savings, Source
 from orchestrator.finance.run_cells import RunRow, read_runs, saved_in_cells
 from orchestrator.finance.run_rows import Asked
-from orchestrator.finance.scope import COLUMNS, Group, Readable
+from orchestrator.finance.scope import COLUMNS, Group
 from orchestrator.finance.spending import missing_of, spend_of
 from orchestrator.finance.success import Cell, Tally, tally
 from orchestrator.records import Money
 from orchestrator.store.evidence import SOURCES, feedback
+from orchestrator.store.statements import Readable
 
 OF_CALLS = ("step", "role", "model", "provider", "endpoint", "account")
 """What a call has and a run has not: cost is split by it, success is not."""

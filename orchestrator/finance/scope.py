@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Label, Text, and_, case, cast, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
@@ -29,12 +29,6 @@ COLUMNS: Mapping[str, ColumnElement[Any]] = {
     "tenant": run.c.tenant,
 }
 OF_CONFIG = ("pipeline", "version", "owner", "cost_center", "mode")
-
-
-class Readable(Protocol):
-    """A store, as far as reports need one: `read()` is a context manager giving a SQLAlchemy connection."""
-
-    def read(self) -> Any: ...
 
 
 def with_config(joined: Any) -> Any:

@@ -7,9 +7,10 @@ SQLite's insert. A `Prepared` statement leaves that out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import orjson
 from sqlalchemy import ARRAY, Boolean, ColumnElement, Connection, Dialect, Executable, String, Table, Text, bindparam
@@ -24,6 +25,12 @@ from sqlmodel import SQLModel
 Row = tuple[Any, ...]
 CHUNK = 400
 """How many values stand in one IN (...) at most."""
+
+
+class Readable(Protocol):
+    """A store, as far as reports and decisions over its records need one."""
+
+    def read(self) -> AbstractContextManager[Connection]: ...
 
 
 def table(model: type[SQLModel]) -> Table:

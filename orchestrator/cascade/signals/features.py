@@ -16,8 +16,6 @@ from orchestrator.config.closed_answers import ClosedAnswer
 from orchestrator.config.feature_names import LOGPROB_FEATURES
 from orchestrator.records import Draft, Json, Signal, Task, TokenLogprobs
 
-Features = Mapping[str, float | None]
-
 _of_logprobs = attrgetter(*LOGPROB_FEATURES)
 _NO_LOGPROBS = (None,) * len(LOGPROB_FEATURES)
 _DIGITS = dict.fromkeys(map(ord, "0123456789"))

@@ -13,9 +13,9 @@ from orchestrator.finance.closing.restated import restated
 from orchestrator.finance.export.frozen import from_json, settled
 from orchestrator.finance.records import Report, ReportQuery
 from orchestrator.finance.report import build_report
-from orchestrator.finance.scope import Readable
 from orchestrator.store import closes
 from orchestrator.store.closes import ClosedMonth
+from orchestrator.store.statements import Readable
 
 
 def reported(store: Readable, query: ReportQuery, *, now: float | None = None) -> tuple[Report, Breakdown]:

@@ -18,9 +18,9 @@ from orchestrator.finance.closing.figures import figures_of, nothing
 from orchestrator.finance.period import Period, parse_period
 from orchestrator.finance.records import MonthFigures, Report, ReportQuery, RestatedMonth
 from orchestrator.finance.report import build_report
-from orchestrator.finance.scope import Readable
 from orchestrator.store.closes import ClosedMonth
 from orchestrator.store.evidence import feedback, outcome
+from orchestrator.store.statements import Readable
 
 
 def restated(store: Readable, report: Report, closed: Sequence[ClosedMonth]) -> Report:

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, or_, select
 
 from orchestrator.finance.closing.document import CloseDocument
 from orchestrator.finance.period import Period
-from orchestrator.finance.scope import Readable
 from orchestrator.finance.verify import accounts, cells, chains, closed, costs, rows, totals
 from orchestrator.finance.verify.as_closed import check_figures
 from orchestrator.finance.verify.chains import Head
@@ -25,7 +24,7 @@ from orchestrator.finance.verify.costs import CallCosts, StoredPrices
 from orchestrator.finance.verify.findings import Discrepancies, Discrepancy
 from orchestrator.store import closes, seals
 from orchestrator.store.own_tables import Owner, Setting
-from orchestrator.store.statements import table
+from orchestrator.store.statements import Readable, table
 
 NAMED = 20
 """Rows without a seal that are named."""

@@ -21,8 +21,8 @@ from orchestrator.config.expression_names import reads_gate
 from orchestrator.config.fingerprint import draft_fingerprint, fingerprint_digest, step_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.elsewhere import Elsewhere, counted
-from orchestrator.quality.calibration.evidence import Asked, Features, Marks, Place
-from orchestrator.records import Json, Outcome, Task
+from orchestrator.quality.calibration.evidence import Asked, Marks, Place
+from orchestrator.records import Features, Json, Outcome, Task
 from orchestrator.store.copies import copy_id, named_in
 from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Content, StepRow

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.cascade.rules import draw
 from orchestrator.quality.records import Loss, Record
-from orchestrator.records import Json, Money
+from orchestrator.records import Features, Json, Money
 
 if TYPE_CHECKING:
     from orchestrator.config.loaded import LoadedPipeline, LoadedStep
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.store.engine import Store
 
 Reference = Literal["label", "proof", "validator"]
-Features = Mapping[str, float | None]
 Bars = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], object]]]
 """Shows long work: (words, how much of it) -> a context manager that gives what is called once a piece."""
 

@@ -15,7 +15,6 @@ from orchestrator.errors import InputError
 from orchestrator.quality.calibration.certificate_file import write_json, write_text
 from orchestrator.quality.calibration.evidence import (
     Asked,
-    Features,
     Known,
     Place,
     Reference,
@@ -23,7 +22,7 @@ from orchestrator.quality.calibration.evidence import (
     place_of,
 )
 from orchestrator.quality.calibration.tried import digests, packed, unpacked
-from orchestrator.records import Json
+from orchestrator.records import Features, Json
 
 if TYPE_CHECKING:
     from orchestrator.quality.fitted.confidence import FittedArtefact

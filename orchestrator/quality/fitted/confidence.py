@@ -16,8 +16,9 @@ from typing import Any, Literal
 from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.intervals import normal_quantile
-from orchestrator.quality.fitted.feature_table import Features, FeatureTable, feature_table
+from orchestrator.quality.fitted.feature_table import FeatureTable, feature_table
 from orchestrator.quality.fitted.reliability import auroc, brier, calibration, log_losses, mean
+from orchestrator.records import Features
 
 Role = Literal["draft", "gate"]
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.config.feature_names import ANSWER_PREFIX
 from orchestrator.errors import InputError
-
-Features = Mapping[str, float | None]
+from orchestrator.records import Features
 
 LEAST_SEEN_TAG = 10
 MOST_TAG_VALUES = 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import orjson
 from sqlalchemy import Connection, Select, and_, exists, or_, select
@@ -22,7 +22,7 @@ from orchestrator.quality.history.call_costs import NONE_ASKED, CallCosts, call_
 from orchestrator.quality.history.stored_config import StoredStep, stored_steps
 from orchestrator.records import Action, Money, Status
 from orchestrator.store.again import APART
-from orchestrator.store.statements import table
+from orchestrator.store.statements import Readable, table
 from orchestrator.store.tables import Config, OutcomeRow, Run, SpotCheck, StepRow
 
 Truth = Literal["label", "proof", "spot_check", "validator"]
@@ -32,12 +32,6 @@ PAGE = 400
 
 _config, _outcome, _step = table(Config), table(OutcomeRow), table(StepRow)
 _spot, _run = table(SpotCheck), table(Run)
-
-
-class Readable(Protocol):
-    """A store, as far as this reads it: `read()` is a context manager giving a SQLAlchemy connection."""
-
-    def read(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

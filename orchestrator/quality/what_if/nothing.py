@@ -8,8 +8,7 @@ from sqlalchemy import func, select
 
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.errors import InputError
-from orchestrator.quality.history.recorded import Readable
-from orchestrator.store.statements import table
+from orchestrator.store.statements import Readable, table
 from orchestrator.store.tables import OutcomeRow
 
 _outcome = table(OutcomeRow)

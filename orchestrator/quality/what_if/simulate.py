@@ -24,7 +24,7 @@ from orchestrator.config.certificate import certificate_digest
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import InputError
-from orchestrator.quality.history.recorded import PAGE, Readable, RecordedDraft, each_recorded
+from orchestrator.quality.history.recorded import PAGE, RecordedDraft, each_recorded
 from orchestrator.quality.what_if.cases import always_draft, case_of
 from orchestrator.quality.what_if.frontier import Frontier, frontier
 from orchestrator.quality.what_if.groups import Group, KeptRuns, merged
@@ -36,6 +36,7 @@ from orchestrator.quality.what_if.what_if import Figure, PolicyFigures, figures,
 from orchestrator.records import Money
 from orchestrator.store.lapses import listed
 from orchestrator.store.outcomes import contents_of
+from orchestrator.store.statements import Readable
 
 T = TypeVar("T")
 PRESENT, PROPOSED, SUREST, DOUBTFUL = range(4)
