@@ -1,4 +1,4 @@
-"""The shapes that a JSON Schema allows, through what it refers to."""
+"""What a JSON Schema refers to: the shapes that it allows, and how it stands within another one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 Schema = Mapping[str, Any] | bool | None
 
 _MAX_REFS = 20
+DEFINITIONS = ("$defs", "definitions")
+_BY_NAME = (*DEFINITIONS, "properties", "patternProperties", "dependentSchemas")
+_DATA = ("const", "enum", "default", "examples")
 
 
 def branches(schema: Schema, top: Schema, refs: int = 0) -> list[Mapping[str, Any]]:
@@ -41,3 +44,34 @@ def referenced(ref: Any, top: Schema) -> Schema:
     for name in ref[1:].strip("/").split("/") if ref != "#" else ():
         node = node.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(node, Mapping) else None
     return node if isinstance(node, Mapping) else None
+
+
+def within(schema: Mapping[str, Any], at: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`schema` as it must read at the pointer `at` of another one, and the definitions to put at that one's root: what
+    a `$ref` names is looked for from the root of the whole."""
+    moved = _moved(schema, at)
+    inner = {word: value for word, value in moved.items() if word not in (*DEFINITIONS, "$schema", "$id")}
+    return inner, {word: moved[word] for word in DEFINITIONS if word in moved}
+
+
+def _moved(schema: Any, at: str) -> Any:
+    if isinstance(schema, list):
+        return [_moved(one, at) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found: dict[str, Any] = {}
+    for word, value in schema.items():
+        if word in ("$ref", "$dynamicRef") and isinstance(value, str):
+            found[word] = _pointer(value, at)
+        elif word in _BY_NAME and isinstance(value, Mapping):
+            found[word] = {name: _moved(one, at) for name, one in value.items()}
+        else:
+            found[word] = value if word in _DATA else _moved(value, at)
+    return found
+
+
+def _pointer(ref: str, at: str) -> str:
+    """Definitions go along to the root, and an anchor (`#name`) is found anywhere; all else is now below `at`."""
+    if ref == "#" or (ref.startswith("#/") and ref[2:].split("/")[0] not in DEFINITIONS):
+        return f"#{at}{ref[1:]}"
+    return ref
