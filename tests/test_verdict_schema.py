@@ -29,7 +29,7 @@ LINKED = {
         "old": {"$ref": "#/definitions/old"}, "$ref": {"type": "string"}, "default": {"$ref": "#/$defs/a~1b"},
     },
     "definitions": {"old": {"type": "array", "items": {"$ref": "#/properties/number"}}},
-    "$defs": {"a/b": {"enum": [{"$ref": "#/nothing"}, 3]}},
+    "$defs": {"answer": {"type": "null"}, "a/b": {"enum": [{"$ref": "#/nothing"}, 3]}},
 }
 PART = {"number": 1, "parts": [{"number": 2, "parts": []}]}
 
@@ -59,7 +59,8 @@ def test_the_definitions_of_an_output_stand_at_the_root_and_nowhere_else() -> No
     whole = repair_schema(LINKED)
     value = whole["properties"]["value"]["anyOf"][0]
     assert set(whole) >= {"$defs", "definitions"}
-    assert not {"$defs", "definitions", "$id", "$schema"} & set(value)
+    assert value == {"$ref": "#/$defs/answer_"}, "it names itself, and has an `answer` of its own"
+    assert not {"$defs", "definitions", "$id", "$schema"} & set(whole["$defs"]["answer_"])
     assert LINKED["properties"]["within"] == {"$ref": "#"}, "the step's own is left as it was"
 
 

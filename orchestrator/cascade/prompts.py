@@ -65,7 +65,7 @@ def judge_schema() -> dict[str, Any]:
 
 def repair_schema(output: Mapping[str, Any] | None) -> dict[str, Any]:
     """A verdict whose value, where it corrects the draft, is one that the step's `output` schema allows."""
-    value, definitions = within(output, "/properties/value/anyOf/0") if output else ({"type": "string"}, {})
+    value, definitions = within(output) if output else ({"type": "string"}, {})
     nullable = {"anyOf": [value, {"type": "null"}]}
     return _verdict_schema("approved", "repaired", "rejected", value=nullable) | definitions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from orchestrator.config.document import read_json
 from orchestrator.config.plugins import load_callable
+from orchestrator.config.schema_shapes import references
 from orchestrator.errors import ConfigError
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -43,7 +44,7 @@ def imported_schema(reference: str, allow_imports: Sequence[str]) -> dict[str, A
 def _check(schema: dict[str, Any], name: str) -> None:
     import jsonschema_rs
 
-    for reference in _references(schema):
+    for reference in references(schema):
         if not reference.startswith("#"):
             raise ConfigError(
                 f"$ref {reference!r} leaves the schema: write what it names under $defs", file=name, key="$ref"
@@ -52,15 +53,3 @@ def _check(schema: dict[str, Any], name: str) -> None:
         jsonschema_rs.validator_for(schema)
     except (ValueError, jsonschema_rs.ValidationError) as error:
         raise ConfigError(f"not a JSON Schema: {str(error).splitlines()[0]}", file=name) from None
-
-
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-                yield value
-            else:
-                yield from _references(value)
-    elif isinstance(schema, list):
-        for one in schema:
-            yield from _references(one)

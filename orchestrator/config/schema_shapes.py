@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Schema = Mapping[str, Any] | bool | None
@@ -46,32 +46,55 @@ def referenced(ref: Any, top: Schema) -> Schema:
     return node if isinstance(node, Mapping) else None
 
 
-def within(schema: Mapping[str, Any], at: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`schema` as it must read at the pointer `at` of another one, and the definitions to put at that one's root: what
-    a `$ref` names is looked for from the root of the whole."""
-    moved = _moved(schema, at)
+def within(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`schema` as it must read inside another one, and the definitions to put at that one's root, from where what a
+    `$ref` names is looked for. A schema that names itself, or a part outside its definitions, becomes a
+    definition: no pointer then leads through a list, where not every server follows."""
+    name = "answer"
+    while name in schema.get("$defs", {}):
+        name += "_"
+    moved = _moved(schema, f"#/$defs/{name}")
     inner = {word: value for word, value in moved.items() if word not in (*DEFINITIONS, "$schema", "$id")}
-    return inner, {word: moved[word] for word in DEFINITIONS if word in moved}
+    definitions = {word: moved[word] for word in DEFINITIONS if word in moved}
+    if any(_is_elsewhere(ref) for ref in references(schema)):
+        definitions["$defs"] = {**definitions.get("$defs", {}), name: inner}
+        inner = {"$ref": f"#/$defs/{name}"}
+    return inner, definitions
 
 
-def _moved(schema: Any, at: str) -> Any:
+def references(schema: Any) -> Iterator[str]:
+    """Every `$ref` within a schema."""
+    if isinstance(schema, Mapping):
+        for word, value in schema.items():
+            if word in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            elif word in _BY_NAME and isinstance(value, Mapping):
+                for one in value.values():
+                    yield from references(one)
+            elif word not in _DATA:
+                yield from references(value)
+    elif isinstance(schema, list):
+        for one in schema:
+            yield from references(one)
+
+
+def _moved(schema: Any, root: str) -> Any:
+    """The same schema, with what it names outside its definitions looked for below `root`."""
     if isinstance(schema, list):
-        return [_moved(one, at) for one in schema]
+        return [_moved(one, root) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
     found: dict[str, Any] = {}
     for word, value in schema.items():
         if word in ("$ref", "$dynamicRef") and isinstance(value, str):
-            found[word] = _pointer(value, at)
+            found[word] = root + value[1:] if _is_elsewhere(value) else value
         elif word in _BY_NAME and isinstance(value, Mapping):
-            found[word] = {name: _moved(one, at) for name, one in value.items()}
+            found[word] = {name: _moved(one, root) for name, one in value.items()}
         else:
-            found[word] = value if word in _DATA else _moved(value, at)
+            found[word] = value if word in _DATA else _moved(value, root)
     return found
 
 
-def _pointer(ref: str, at: str) -> str:
-    """Definitions go along to the root, and an anchor (`#name`) is found anywhere; all else is now below `at`."""
-    if ref == "#" or (ref.startswith("#/") and ref[2:].split("/")[0] not in DEFINITIONS):
-        return f"#{at}{ref[1:]}"
-    return ref
+def _is_elsewhere(ref: str) -> bool:
+    """Neither a definition, which goes along to the root, nor an anchor (`#name`), which is found anywhere."""
+    return ref == "#" or (ref.startswith("#/") and ref[2:].split("/")[0] not in DEFINITIONS)
