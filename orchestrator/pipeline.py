@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.cascade.collected import CALIBRATION, Collected, collected
-from orchestrator.cascade.given import as_task, each_made
-from orchestrator.cascade.run import Run, new_id
+from orchestrator.cascade.given import each_made, run_of
+from orchestrator.cascade.run import Run
 from orchestrator.errors import InputError
 from orchestrator.records import Mode, Outcome, Task
 
@@ -36,7 +36,8 @@ DEFAULT_STORE = "sqlite:///orchestrator.db"
 class Pipeline:
     """A loaded pipeline. Use it as a context manager (`with` or `async with`): closing waits for spot checks.
 
-    Safe to share between threads (the synchronous face) and between tasks of one event loop (the asynchronous one).
+    Safe to share between threads (the synchronous face) and between tasks of one event loop (the asynchronous one). A
+    loop of its own for each task (`asyncio.run(pipeline.arun(task))`) connects anew each time: use `run` there.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Pipeline:
         from orchestrator.flow import invoke, let_go
 
         rt = await self.runtime()
-        run = self._run(as_task(task), rt)
+        run = run_of(task, rt.clock())
         try:
             await invoke(self.graph, {"runs": [run]})
         except BaseException:  # cancelled too: who follows this task must not wait for ever
@@ -99,7 +100,7 @@ class Pipeline:
         from orchestrator.cascade.settle import outcome_or_failure
 
         rt = await self.runtime()
-        runs = each_made(tasks, lambda task: self._run(as_task(task), rt))
+        runs = each_made(tasks, lambda task: run_of(task, rt.clock()))
         async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
             async for run in done:
                 yield outcome_or_failure(run)
@@ -130,7 +131,7 @@ class Pipeline:
         otherwise. The basis of `orchestrator calibrate`."""
         rt = await self.runtime()
         index = next((s.index for s in rt.steps if s.id == step), len(rt.steps) - 1)
-        runs = each_made(tasks, lambda task: self._run(as_task(task), rt, collecting=index))
+        runs = each_made(tasks, lambda task: run_of(task, rt.clock(), collect_at=index))
         async with contextlib.aclosing(self.flow(runs, concurrency=concurrency)) as done:
             async for run in done:
                 yield collected(run, rt, index)
@@ -153,8 +154,16 @@ class Pipeline:
             return found
         async with self._opening.setdefault(loop, asyncio.Lock()):
             if loop not in self._works:
+                await self._drop_ended()
                 self._works[loop] = await self._open()
         return self._works[loop]
+
+    async def _drop_ended(self) -> None:
+        """Let go of what belonged to loops that have ended, as each `asyncio.run` makes one."""
+        for loop in [loop for loop in self._opening if loop.is_closed()]:
+            del self._opening[loop]
+            if (work := self._works.pop(loop, None)) is not None:
+                await work.disconnect(leave=self._clients or ())
 
     async def __aenter__(self) -> Self:
         await self.runtime()
@@ -165,6 +174,7 @@ class Pipeline:
 
     async def aclose(self) -> None:
         """Wait for spot checks under way, close clients, and the store where this pipeline opened it."""
+        await self._drop_ended()
         work = self._works.pop(asyncio.get_running_loop(), None)
         if work is not None:
             await work.aclose()
@@ -179,9 +189,7 @@ class Pipeline:
         outcome: Outcome = self._thread().call(self.arun, task)
         return outcome
 
-    def map(
-        self, tasks: Iterable[Task | Mapping[str, Any]], *, concurrency: int = 64
-    ) -> Iterator[Outcome]:
+    def map(self, tasks: Iterable[Task | Mapping[str, Any]], *, concurrency: int = 64) -> Iterator[Outcome]:
         """`amap`, waited for, outcome by outcome."""
         portal = self._thread()
         done = self.amap(tasks, concurrency=concurrency)
@@ -228,7 +236,7 @@ class Pipeline:
 
             self._graph = assemble(
                 self.loaded.config.pipeline, [step.config.id for step in self.loaded.steps], self.runtime,
-                lambda tasks, rt: [self._run(as_task(task), rt) for task in tasks],
+                lambda tasks, rt: [run_of(task, rt.clock()) for task in tasks],
             )
         return self._graph
 
@@ -251,11 +259,6 @@ class Pipeline:
         return RunnableLambda(lambda state: told(self.run(task(state))), anode, name=self.loaded.config.pipeline)
 
     # -- inside --------------------------------------------------------------------------------------------------
-
-    def _run(self, task: Task, rt: Runtime, *, collecting: int | None = None) -> Run:
-        return Run(
-            task=task, run_id=new_id("r", rt.clock()), collecting=collecting is not None, collect_at=collecting or 0
-        )
 
     async def _open(self) -> Runtime:
         from orchestrator.cascade.pricing import price_record

@@ -88,15 +88,7 @@ def _line(number: int, raw: bytes) -> Line:
 
 
 def _task(found: dict[str, Any]) -> Task:
-    task_id = found.get("id")
-    if isinstance(task_id, int) and not isinstance(task_id, bool):
-        found = {**found, "id": str(task_id)}
-    elif task_id is not None and not isinstance(task_id, str):
-        raise TaskError(f"id is {task_id!r}: give a string")
-    found = {name: value for name, value in found.items() if name not in HANDED_OFF_KEYS}
-    if not isinstance(found.get("meta") or {}, dict):
-        raise TaskError(f"meta is {found['meta']!r}: give an object")
-    return as_task(found)
+    return as_task({name: value for name, value in found.items() if name not in HANDED_OFF_KEYS})
 
 
 def _raw_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:

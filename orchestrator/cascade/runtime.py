@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from orchestrator.cascade.confidence import FittedConfidence
 from orchestrator.cascade.keys import model_identity
 from orchestrator.cascade.lapse import Watch, look_a_last_time
 from orchestrator.cascade.model import Model
+from orchestrator.cascade.outages import Outages
 from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.render import Renderer
 from orchestrator.cascade.signals import SignalSet, compile_signals, confidence_of
@@ -124,6 +125,7 @@ class Runtime:
     require: Expression | None
     guards: tuple[tuple[str, Callable[..., Any]], ...]
     task_schema: Any
+    outages: Outages
     telemetry: Telemetry | None = None
     in_file: bool = False
     strict_config: bool = False
@@ -136,7 +138,6 @@ class Runtime:
     revoked: dict[str, str] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
     backlog: Backlog = field(default_factory=Backlog)
-    notices: list[str] = field(default_factory=list)
     afterwards: Spent = field(default_factory=Spent)
     looked: Counter[bool] = field(default_factory=Counter)
 
@@ -176,8 +177,13 @@ class Runtime:
 
     async def aclose(self) -> None:
         await self.quiet()
-        for model in self.models.values():
-            await model.client.aclose()
+        await self.disconnect()
+
+    async def disconnect(self, *, leave: Collection[str] = ()) -> None:
+        """Close what is open to models (but to those named `leave`) and to telemetry; what is under way is lost."""
+        for name, model in self.models.items():
+            if name not in leave:
+                await model.client.aclose()
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
 
@@ -203,7 +209,7 @@ def build(
         steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
         require=compile_expression(config.success.require) if config.success.require else None,
         guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),
-        task_schema=_validator(loaded.task_schema), telemetry=telemetry, in_file=in_file,
+        task_schema=_validator(loaded.task_schema), outages=Outages(clock), telemetry=telemetry, in_file=in_file,
     )
 
 

@@ -147,7 +147,8 @@ class ServedModel:
     async def aclose(self) -> None:
         session, self._session = self._session, None
         self._sdks.clear()
-        if session is not None and self._loop is asyncio.get_running_loop():
+        loop, self._loop = self._loop, None
+        if session is not None and loop is not None and (loop is asyncio.get_running_loop() or loop.is_closed()):
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:

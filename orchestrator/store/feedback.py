@@ -44,10 +44,13 @@ class StoredHandOff:
 def record(
     transaction: Transaction, run_id: str, success: bool, reason: str, source: FeedbackSource, at: float | None
 ) -> None:
-    """Append what was learned of a run. Raises InputError where no such run has ended."""
+    """Append what was learned of a run. Raises InputError where no such run has ended, or `success` is neither True nor
+    False (a text would count as one and read as the other)."""
+    if success not in (True, False):
+        raise InputError(f"success is {success!r}: give True or False")
     if transaction.execute(select(_outcome.c.run_id).where(_outcome.c.run_id == run_id)).first() is None:
         raise InputError(f"no run {run_id!r} with an outcome in this store", hint="see `orchestrator explain RUN_ID`")
-    append_said(transaction, [(run_id, source, success, reason)], transaction.now if at is None else at)
+    append_said(transaction, [(run_id, source, bool(success), reason)], transaction.now if at is None else at)
 
 
 def append_said(transaction: Transaction, said: Sequence[tuple[str, FeedbackSource, bool, str]], at: float) -> None:
