@@ -1,7 +1,8 @@
 """The way of a task as a LangGraph graph: one screen, the only path.
 
     admit -> [ screen -> recall -> draft -> weigh -> decide -> validate ] per step -> settle
-                           ^________ redraft ________|
+      |                    ^________ redraft ________|                                  |
+      ^________ the run that was followed was given up: this one takes its place _______|
 
 A group of runs moves; each node works on the runs whose turn it is and leaves the others alone. With `regroup`,
 runs that are accepted settle at once, and those to be redrafted or validated leave the graph unfinished: the caller
@@ -81,22 +82,23 @@ def assemble(
             await admit.admit(waiting, rt)
         return Command(update={"runs": runs, "outcomes": []}, goto=place.next(runs, state.get("regroup", False)))
 
-    async def leave(state: State) -> dict[str, Any]:
+    async def leave(state: State) -> Command[Any]:
         ready = [run for run in state["runs"] if run.stage is Stage.SETTLE]
         if ready:
             rt = await at_work()
             await settle.settle(ready, rt, wait=not state.get("regroup"))
             later.check_later(ready, rt)
-        return {"outcomes": [settle.outcome_or_failure(run) for run in state["runs"] if run.stage is Stage.DONE]}
+        outcomes = [settle.outcome_or_failure(run) for run in state["runs"] if run.stage is Stage.DONE]
+        taken_over = not state.get("regroup") and any(run.stage is Stage.ADMIT for run in state["runs"])
+        return Command(update={"outcomes": outcomes}, goto="admit" if taken_over else END)
 
     graph.add_node("admit", enter, destinations=place.names)
-    graph.add_node("settle", leave)
+    graph.add_node("settle", leave, destinations=("admit", END))
     graph.add_edge(START, "admit")
     for index in range(len(steps)):
         for stage, work in IN_A_STEP.items():
             here = place.name(index, stage)
             graph.add_node(here, _node(stage, work, index, at_work, place), destinations=place.names)
-    graph.add_edge("settle", END)
     return Untraced(**vars(graph.compile(checkpointer=False, name=name)))
 
 

@@ -37,7 +37,8 @@ class Pipeline:
     """A loaded pipeline. Use it as a context manager (`with` or `async with`): closing waits for spot checks.
 
     Safe to share between threads (the synchronous face) and between tasks of one event loop (the asynchronous one). A
-    loop of its own for each task (`asyncio.run(pipeline.arun(task))`) connects anew each time: use `run` there.
+    loop of its own for each task (`asyncio.run(pipeline.arun(task))`) connects anew each time: use `run` there. In a
+    process that forks, each child loads its own.
     """
 
     def __init__(
@@ -243,20 +244,13 @@ class Pipeline:
     def as_node(self, *, input: str, output: str, outcome: str | None = None, id: str | None = None) -> Any:
         """A node for the caller's own graph: reads the task from state key `input` (a Task, or the mapping that is
         its input), writes the value to `output` and, where named, the whole Outcome to `outcome`. `id` names the
-        state key of the idempotency key. Works in `invoke` and `ainvoke`."""
-        from langchain_core.runnables import RunnableLambda
+        state key of the idempotency key; a state without one is a task without. Works in `invoke` and `ainvoke`. A
+        checkpointer reads outcomes back where its serializer allows `orchestrator.node.STATE_TYPES`."""
+        from orchestrator.node import node
 
-        def task(state: Mapping[str, Any]) -> Task:
-            found = state[input]
-            return found if isinstance(found, Task) else Task(input=found, id=state[id] if id else None)
-
-        def told(done: Outcome) -> dict[str, Any]:
-            return {output: done.value} | ({outcome: done} if outcome else {})
-
-        async def anode(state: Mapping[str, Any]) -> dict[str, Any]:
-            return told(await self.arun(task(state)))
-
-        return RunnableLambda(lambda state: told(self.run(task(state))), anode, name=self.loaded.config.pipeline)
+        return node(
+            self.run, self.arun, self.loaded.config.pipeline, input=input, output=output, outcome=outcome, id=id
+        )
 
     # -- inside --------------------------------------------------------------------------------------------------
 

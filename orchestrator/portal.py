@@ -7,15 +7,18 @@ stays, and spot checks wait for the next process.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from threading import Thread
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from orchestrator.errors import InputError
+
 
 class LoopThread:
-    """`portal` calls into the loop, from any thread; `stop` ends it once what it runs has ended."""
+    """`portal` calls into the loop, from any thread of this process; `stop` ends it once what it runs has ended."""
 
     def __init__(self) -> None:
         ready: Future[BlockingPortal] = Future()
@@ -35,7 +38,15 @@ class LoopThread:
 
         self._thread = Thread(target=work, name="orchestrator", daemon=True)
         self._thread.start()
-        self.portal = ready.result()
+        self._portal, self._pid = ready.result(), os.getpid()
+
+    @property
+    def portal(self) -> BlockingPortal:
+        """Raises InputError in a process that was forked off: the thread is not there, its answer would never come."""
+        if self._pid != os.getpid():
+            raise InputError(f"this pipeline was at work in process {self._pid} before this one was forked off",
+                             hint="load the pipeline in the process that uses it, after the fork")
+        return self._portal
 
     def stop(self) -> None:
         self.portal.call(self.portal.stop)

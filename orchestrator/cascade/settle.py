@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.canonical import stable
 from orchestrator.cascade.run import Run, Stage
-from orchestrator.errors import Cancelled, ExpressionError
+from orchestrator.errors import ExpressionError
 from orchestrator.records import (
     SERVED,
     Decision,
@@ -52,10 +52,11 @@ async def settle(runs: Sequence[Run], rt: Runtime, *, wait: bool = True) -> None
 
 
 async def _follow(run: Run) -> None:
+    """Take the outcome of the run that is followed; where that was given up, take its place."""
     assert run.follow is not None
     await asyncio.wait([run.follow])
-    if run.follow.cancelled() or run.follow.exception() is not None:
-        run.error, run.stage = Cancelled("the same task, under way elsewhere, was given up: send it again"), Stage.DONE
+    if run.follow.cancelled():
+        run.follow, run.task_key, run.stage = None, "", Stage.ADMIT
         return
     run.outcome, run.stage = replace(run.follow.result(), id=run.task.id, resumed=True), Stage.DONE
 

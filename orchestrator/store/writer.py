@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import queue
 import random
 import threading
@@ -74,6 +75,7 @@ class Writer:
         self._gate = threading.Lock()
         self._broken: StoreError | None = None
         self._head: tuple[int, bytes] | None = None
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="orchestrator-writer", daemon=True)
 
     def start(self) -> None:
@@ -84,6 +86,9 @@ class Writer:
     ) -> asyncio.Future[Result]:
         """Queue one operation. Awaiting gives its result once durable, or the error; it is queued at once, so a
         caller cancelled while it waits has still written it."""
+        if self._pid != os.getpid():  # the thread is not there: this would wait for ever
+            raise StoreError(f"store {self._name} was opened in process {self._pid}, before this one was forked off",
+                             hint="open it in the process that uses it")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         with self._gate:
