@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.cascade.again import wanted
 from orchestrator.cascade.collected import CALIBRATION, Collected, collected
+from orchestrator.cascade.drawn import drawn
 from orchestrator.cascade.given import each_made, run_of
 from orchestrator.cascade.run import Run
 from orchestrator.errors import InputError
-from orchestrator.records import Mode, Outcome, Task
+from orchestrator.records import Json, Mode, Outcome, Task
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
+    from orchestrator.cascade.again import Reason
     from orchestrator.cascade.runtime import Runtime
     from orchestrator.config.loader import LoadedPipeline
     from orchestrator.models.client import ModelClient
@@ -44,14 +44,14 @@ class Pipeline:
     def __init__(
         self, loaded: LoadedPipeline, *, store: str | Store = DEFAULT_STORE, mode: Mode | None = None,
         clients: Mapping[str, ModelClient] | None = None, clock: Callable[[], float] = time.time,
-        in_file: bool = False, calibrating: bool = False,
+        in_file: bool = False, calibrating: bool = False, again: Iterable[Reason] = (),
     ) -> None:
         """`load` is the usual way in. `calibrating` runs are recorded apart from the pipeline's own figures."""
         self.loaded = _as_run(loaded, mode, calibrating)
         self._recorded_as = CALIBRATION if calibrating else self.loaded.config.mode
         self._url = store if isinstance(store, str) else ""
         self._given: Store | None = None if isinstance(store, str) else store
-        self._clients, self._clock, self._in_file = clients, clock, in_file
+        self._clients, self._clock, self._in_file, self._again = clients, clock, in_file, wanted(again)
         self._store: Store | None = self._given
         self._works: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._graph: Any = None
@@ -63,17 +63,19 @@ class Pipeline:
     def load(
         cls, path: str | Path, *, store: str | Store = DEFAULT_STORE, mode: Mode | None = None,
         clients: Mapping[str, ModelClient] | None = None, env: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = time.time, in_file: bool = False,
+        clock: Callable[[], float] = time.time, in_file: bool = False, again: Iterable[Reason] = (),
     ) -> Pipeline:
         """Read and check the pipeline file at `path` and all it names.
 
         `store` is a database URL (`sqlite:///FILE`, `postgresql://…`, `memory:`); `mode` overrides the file's;
-        `clients` replace models by name, for tests. Raises ConfigError, naming file, line and key.
+        `clients` replace models by name, for tests. A task that ended without an answer is done again when it comes
+        again, where `again` has the reason: "outage" and "budget" in a service whose callers repeat what failed, also
+        "failed" and "handed_off" (docs/again.md). Raises ConfigError, naming file, line and key.
         """
         from orchestrator.config.loader import load_pipeline
 
         loaded = load_pipeline(path, env=env)
-        return cls(loaded, store=store, mode=mode, clients=clients, clock=clock, in_file=in_file)
+        return cls(loaded, store=store, mode=mode, clients=clients, clock=clock, in_file=in_file, again=again)
 
     # -- asynchronous --------------------------------------------------------------------------------------------
 
@@ -123,6 +125,11 @@ class Pipeline:
         """What was learned of a run later (append-only). A failure evicts the answers that led to it."""
         store = await self.astore()
         await store.record_feedback(run_id, success=success, reason=reason)
+
+    async def aresolve_handoff(self, run_id: str, *, value: Json, success: bool = True, reason: str = "") -> None:
+        """A person's answer to a task that was handed off; its value must fit the step's output schema."""
+        store = await self.astore()
+        await store.resolve_handoff(run_id, value=value, success=success, reason=reason)
 
     async def collect(
         self, tasks: AsyncIterable[Task] | Iterable[Task], *, step: str | None = None, concurrency: int = 64
@@ -191,22 +198,18 @@ class Pipeline:
         return outcome
 
     def map(self, tasks: Iterable[Task | Mapping[str, Any]], *, concurrency: int = 64) -> Iterator[Outcome]:
-        """`amap`, waited for, outcome by outcome."""
-        portal = self._thread()
-        done = self.amap(tasks, concurrency=concurrency)
-        try:
-            while True:
-                try:
-                    yield portal.call(anext, done)
-                except StopAsyncIteration:
-                    return
-        finally:
-            if not sys.is_finalizing():  # else the loop's thread is gone: nobody would answer
-                portal.call(done.aclose)
+        """`amap`, waited for, outcome by outcome. Tasks that are no list are drawn in a thread of their own, up to 64
+        ahead: an iterable that waits, for a database or a queue, holds up nothing."""
+        ready = tasks if isinstance(tasks, (list, tuple)) else drawn(tasks)
+        yield from self._thread().each(self.amap(ready, concurrency=concurrency))
 
     def record_outcome(self, run_id: str, *, success: bool, reason: str = "") -> None:
         """`arecord_outcome`, waited for."""
         self._thread().call(lambda: self.arecord_outcome(run_id, success=success, reason=reason))
+
+    def resolve_handoff(self, run_id: str, *, value: Json, success: bool = True, reason: str = "") -> None:
+        """`aresolve_handoff`, waited for."""
+        self._thread().call(lambda: self.aresolve_handoff(run_id, value=value, success=success, reason=reason))
 
     def __enter__(self) -> Self:
         self._closed = False
@@ -222,7 +225,7 @@ class Pipeline:
         if self._loop is not None:
             loop, self._loop = self._loop, None
             try:
-                loop.portal.call(self.aclose)
+                loop.call(self.aclose)
             finally:
                 loop.stop()
 
@@ -264,13 +267,13 @@ class Pipeline:
         rt = build(
             self.loaded, self._store, clock=self._clock, clients=self._clients, in_file=self._in_file
         )
-        rt.calibrating = self._recorded_as == CALIBRATION
+        rt.calibrating, rt.again = self._recorded_as == CALIBRATION, self._again
         await self._store.record_config(config_entry(self.loaded, self._recorded_as, self._clock()))
         prices = self.loaded.book.prices if self.loaded.book else ()
         await self._store.record_gpu_hours([price_record(one, self._clock()) for one in prices if one.gpu_hour])
         return rt
 
-    def _thread(self) -> BlockingPortal:
+    def _thread(self) -> LoopThread:
         if self._closed:
             raise InputError(
                 "this pipeline is closed", hint="use it inside its `with` block, or load it anew: nobody would wait "
@@ -280,7 +283,7 @@ class Pipeline:
             from orchestrator.portal import LoopThread
 
             self._loop = LoopThread()
-        return self._loop.portal
+        return self._loop
 
 
 def _as_run(loaded: LoadedPipeline, mode: Mode | None, calibrating: bool) -> LoadedPipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,35 @@ def test_a_script_that_never_closes_its_pipeline_ends(tmp_path: Path) -> None:
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert (done.stdout, done.stderr) == ("accepted\naccepted\n", "")
+
+
+INTERRUPTED = """
+import asyncio, sys
+from orchestrator import Pipeline
+from orchestrator.testing import ScriptedModel
+
+class Slow(ScriptedModel):
+    async def complete(self, request, **named):
+        print("asked", flush=True)
+        await asyncio.Event().wait()
+
+clients = {"drafter": Slow([], name="drafter"), "validator": ScriptedModel([])}
+with Pipeline.load(sys.argv[1], store=sys.argv[2], clients=clients) as pipeline:
+    try:
+        for outcome in pipeline.map([{"id": "t", "input": {"text": "x"}}]):
+            print(outcome)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+print("closed")
+"""
+
+
+def test_a_map_that_is_interrupted_says_no_more_than_that(tmp_path: Path) -> None:
+    path, store = write_pipeline(tmp_path / "p"), f"sqlite:///{tmp_path}/s.db"
+    command = [sys.executable, "-c", INTERRUPTED, str(path), store]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGINT)
+        said, complaints = process.communicate(timeout=120)
+    assert (process.returncode, said, complaints) == (0, "interrupted\nclosed\n", "")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import Pipeline
-from orchestrator.errors import InputError, TaskError
-from orchestrator.portal import LoopThread
+from orchestrator.errors import ConnectionLost, InputError, TaskError
 from tests.loopback import Loopback
-from tests.pipelines import write_pipeline
+from tests.pipelines import POLICY, write_pipeline
 from tests.test_pipeline import A, both
 
 NO_TASKS: list[Any] = [
@@ -60,25 +58,57 @@ async def test_a_success_is_true_or_false(tmp_path: Path) -> None:
         assert (await pipeline.arun({"id": "t", "input": {"text": "x"}})).success is False
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of asyncio: its loops ended over these connections
-def test_a_loop_for_each_task_leaves_no_connection_open(tmp_path: Path) -> None:
-    served = LoopThread()
-    server = served.portal.call(Loopback(models=("drafter",)).__aenter__)
+LOOPS = """
+import asyncio, gc, os, sys
+from orchestrator import Pipeline
 
-    def sockets() -> int:
-        gc.collect()
-        return sum(os.path.realpath(f"/proc/self/fd/{fd}").count("socket:") for fd in os.listdir("/proc/self/fd"))
+def sockets():
+    gc.collect()
+    return sum(os.path.realpath(f"/proc/self/fd/{fd}").count("socket:") for fd in os.listdir("/proc/self/fd"))
 
-    path = write_pipeline(tmp_path / "p", drafter={"endpoints": [server.url]})
-    with Pipeline.load(path, store=f"sqlite:///{tmp_path}/s.db") as pipeline:
-        def one(number: int) -> set[str]:
-            outcome = asyncio.run(pipeline.arun({"id": str(number), "input": {"text": "x"}}))
-            return {call.state for call in outcome.calls}
+with Pipeline.load(sys.argv[1], store=sys.argv[2]) as pipeline:
+    for number in range(8):
+        outcome = asyncio.run(pipeline.arun({"id": str(number), "input": {"text": "x"}}))
+        print(outcome.calls[0].state, outcome.calls[0].error, sockets())
+"""
 
-        assert one(0) == {"settled"}
-        first = sockets()
-        assert [one(number) for number in range(1, 8)] == [{"settled"}] * 7
-        assert sockets() <= first + 2, "both ends of a connection that is closing, at most"
-    served.portal.call(server.__aexit__, None, None, None)
-    served.stop()
-    gc.collect()  # while these warnings are ignored
+
+async def test_a_loop_for_each_task_leaves_no_connection_open(tmp_path: Path) -> None:
+    async with Loopback(models=("drafter",)) as server:
+        path = write_pipeline(tmp_path / "p", drafter={"endpoints": [server.url]})
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", LOOPS, path, f"sqlite:///{tmp_path}/s.db",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )
+        said, complaints = await asyncio.wait_for(child.communicate(), 120)
+    lines = [line.split() for line in said.decode().splitlines()]
+    assert [line[:2] for line in lines] == [["settled", "None"]] * 8
+    assert complaints == b""
+    assert len({line[2] for line in lines}) == 1, "as many after the last as after the first"
+
+
+async def test_a_service_tries_again_what_failed_for_want_of_a_model(tmp_path: Path) -> None:
+    path, store = write_pipeline(tmp_path / "p"), f"sqlite:///{tmp_path}/s.db"
+    task = {"id": "t", "input": {"text": "x"}}
+    clients = both([ConnectionLost("away", sent=False)] * 2 + [A, A])
+    async with Pipeline.load(path, store=store, clients=clients) as pipeline:
+        assert [(await pipeline.arun(task)).status for _ in range(2)] == ["failed", "failed"]
+    assert len(clients["drafter"].calls) == 2, "retried once, and then what had ended stood"
+    async with Pipeline.load(path, store=store, clients=clients, again=("outage", "budget")) as pipeline:
+        done = [await pipeline.arun(task) for _ in range(2)]
+    assert [(outcome.status, outcome.resumed) for outcome in done] == [("accepted", False), ("accepted", True)]
+    with pytest.raises(InputError, match="'outages' is no reason"):
+        Pipeline.load(path, store=store, again=("outages",))  # type: ignore[arg-type]
+
+
+async def test_a_person_answers_a_hand_off_by_the_sdk(tmp_path: Path) -> None:
+    async with Pipeline.load(
+        write_pipeline(tmp_path / "p", policy={**POLICY, "otherwise": "hand_off"}), store="memory:",
+        clients=both(lambda _: A),
+    ) as pipeline:
+        outcome = await pipeline.arun({"id": "t", "input": {"text": "x"}})
+        with pytest.raises(InputError, match="label"):
+            await pipeline.aresolve_handoff(outcome.run_id, value={"label": 7})
+        await pipeline.aresolve_handoff(outcome.run_id, value=A, reason="looked")
+        again = await pipeline.arun({"id": "t", "input": {"text": "x"}})
+    assert (outcome.status, again.success, again.success_source) == ("handed_off", True, "feedback")

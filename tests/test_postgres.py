@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 from sqlalchemy import text
 
 from orchestrator.errors import BudgetExceeded
 from orchestrator.store.engine import Store
-from tests.stores import DAY, budget_of, calls_of, claim, intent, line, settlement, usd
+from tests.stores import DAY, Clock, budget_of, calls_of, claim, intent, line, settlement, usd
 
 
 def scalar(store: Store, statement: str) -> Any:
@@ -31,7 +32,7 @@ async def test_commits_are_durable_whatever_the_server_says(postgres_url: str) -
 async def test_a_lost_connection_is_made_again_and_nothing_is_written_twice(postgres_url: str) -> None:
     store = await Store.open(postgres_url)
     await store.intend(intent("k1", budgets=(line(100),)))
-    killed = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid() " \
+    killed = "SELECT count(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity WHERE pid != pg_backend_pid() " \
         "AND datname = current_database()"
     assert scalar(store, killed) > 0
     await asyncio.gather(store.settle(settlement("k1")), store.intend(intent("k2", budgets=(line(100),))))
@@ -40,6 +41,30 @@ async def test_a_lost_connection_is_made_again_and_nothing_is_written_twice(post
     assert budget is not None
     assert (budget.spent, budget.reserved) == (usd(4), usd(10))
     await store.aclose()
+
+
+async def test_an_opening_that_is_ended_to_break_a_deadlock_is_tried_again(postgres_url: str) -> None:
+    """It recovers a lapsed owner: first its row, then its calls. Somebody has them the other way round."""
+    import psycopg
+
+    lapsed = await Store.open(postgres_url, clock=Clock(0.0), lease_s=3600)
+    await lapsed.intend(intent("k1"))
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    def meet(other: psycopg.Connection[Any], watching: psycopg.Connection[Any]) -> None:
+        pause = threading.Event()
+        while not watching.execute(waiting).rowcount:
+            pause.wait(0.01)
+        other.execute("UPDATE owner SET sealed = 0 WHERE owner_id = %s", [lapsed.owner_id])
+        other.rollback()
+
+    with psycopg.connect(postgres_url) as other, psycopg.connect(postgres_url, autocommit=True) as watching:
+        other.execute("SET deadlock_timeout = '20s'")  # so that the other side finds out, and is the one to be ended
+        other.execute("SELECT FROM call WHERE call_id = 'k1' FOR UPDATE")
+        store, _ = await asyncio.gather(Store.open(postgres_url), asyncio.to_thread(meet, other, watching))
+    assert [c.state for c in calls_of(store, "r1")] == ["unsettled"]
+    await store.aclose()
+    await lapsed.aclose()
 
 
 async def test_two_owners_that_make_the_same_budget_at_once_share_it(postgres_url: str) -> None:

@@ -154,7 +154,7 @@ async def test_a_full_disk_reaches_everyone_who_waits_and_loses_nothing(sqlite_u
     await store.intend(intent("before"))
     set_most_pages(store, 1)
     many = (store.intend(intent(f"k{i}", endpoint="x" * 2000)) for i in range(50))
-    results = await asyncio.wait_for(asyncio.gather(*many, return_exceptions=True), 60)
+    results = await asyncio.wait_for(asyncio.gather(*many, return_exceptions=True), 300)
     assert len(failed(results)) == 50
     assert all("its disk is full" in words for words in failed(results))
     set_most_pages(store, 1_000_000)
@@ -178,7 +178,7 @@ async def test_a_writer_that_breaks_tells_those_who_wait(sqlite_url: str, caplog
         raise KeyboardInterrupt
 
     with pytest.raises(StoreError):
-        await asyncio.wait_for(store._write(broken), 30)
+        await asyncio.wait_for(store._write(broken), 300)
     with pytest.raises(StoreError):
         await store.intend(intent("k1"))
     with pytest.raises(StoreError):
@@ -200,7 +200,7 @@ async def test_a_lock_held_elsewhere_is_waited_for(sqlite_url: str, tmp_path: Pa
     assert calls_of(store, "r1") == [], "readers go on"
     assert not waiting.done()
     other.execute("COMMIT")
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 300)
     other.close()
     await store.aclose()
 
@@ -225,6 +225,33 @@ def test_a_log_that_others_stand_in_the_way_of_is_asked_for_again(tmp_path: Path
     assert keep_log(opener) == "wal"
     assert opener.refusals == 1
     opener.close()
+
+
+async def test_a_file_that_is_taken_away_is_written_no_more(sqlite_url: str, tmp_path: Path) -> None:
+    """What went into it would be lost with the process, and another one would begin anew beside it."""
+    store = await Store.open(sqlite_url)
+    file = tmp_path / "store.db"
+    file.rename(tmp_path / "away.db")
+    with pytest.raises(StoreError, match="is gone from there") as caught:
+        await run_to_the_end(store)
+    assert "put it back" in caught.value.hint
+    (tmp_path / "away.db").rename(file)
+    await run_to_the_end(store)
+    assert len(calls_of(store, "r1")) == 1
+    await store.aclose()
+
+
+async def test_a_file_in_the_place_of_the_one_that_was_opened_is_not_written(sqlite_url: str, tmp_path: Path) -> None:
+    store = await Store.open(sqlite_url)
+    for file in tmp_path.glob("store.db*"):
+        file.unlink()
+    other = await Store.open(sqlite_url)
+    with pytest.raises(StoreError, match="was replaced by another"):
+        await run_to_the_end(store)
+    await run_to_the_end(other)
+    await other.aclose()
+    with pytest.raises(StoreError, match="was replaced by another"):
+        await store.aclose()
 
 
 async def test_no_everyday_statement_reads_a_whole_table(sqlite_url: str) -> None:

@@ -27,7 +27,9 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "order_lines" / "
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with Pipeline.load(PIPELINE, store=os.environ.get("ORCHESTRATOR_STORE", "memory:")) as pipeline:
+    """`again`: who repeats an order that failed for want of a model or of money has it tried again."""
+    store = os.environ.get("ORCHESTRATOR_STORE", "memory:")
+    async with Pipeline.load(PIPELINE, store=store, again=("outage", "budget")) as pipeline:
         app.state.pipeline = pipeline
         yield
 

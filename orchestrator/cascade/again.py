@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from orchestrator.errors import InputError
 from orchestrator.records import Outcome
 from orchestrator.store.entries import Again
 
@@ -20,8 +21,11 @@ REASONS: tuple[Reason, ...] = (*RULES, *WITHOUT_ANSWER)
 
 
 def wanted(reasons: Iterable[Reason]) -> Again | None:
-    """What to ask of the store; None where no reason is given: what has ended stands."""
+    """What to ask of the store; None where no reason is given: what has ended stands. Raises InputError for a word that
+    is no reason."""
     given = frozenset(reasons)
+    if unknown := sorted(given - set(REASONS)):
+        raise InputError(f"{unknown[0]!r} is no reason to do a task again: give {', '.join(REASONS)}")
     if not given:
         return None
     rules = frozenset(rule for reason in given for rule in RULES.get(reason, ()))

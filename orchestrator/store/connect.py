@@ -110,14 +110,18 @@ def writing_engine(place: StorePlace) -> Engine:
     return engine
 
 
-def keep_log(connection: sqlite3.Connection) -> str:
-    """Have the file keep a write-ahead log; the journal mode it has then. SQLite does not wait here for processes that
-    make the same file at once, though it waits everywhere else: so we do."""
-    patiently = Retrying(
+def patiently() -> Retrying:
+    """Calls what it is given; again, within a bound, where another process was in the way."""
+    return Retrying(
         retry=retry_if_exception(is_transient), stop=stop_after_delay(LOCK_PATIENCE_S), wait=wait_random(0.001, 0.02),
         reraise=True,
     )
-    return str(patiently(connection.execute, "PRAGMA journal_mode=WAL").fetchone()[0])
+
+
+def keep_log(connection: sqlite3.Connection) -> str:
+    """Have the file keep a write-ahead log; the journal mode it has then. SQLite does not wait here for processes that
+    make the same file at once, though it waits everywhere else: so we do."""
+    return str(patiently()(connection.execute, "PRAGMA journal_mode=WAL").fetchone()[0])
 
 
 def wait_for_disk(connection: Connection, wait: bool) -> None:
@@ -190,6 +194,28 @@ def _create_private(place: StorePlace) -> None:
                          hint="name a folder that exists and that you may write to") from error
 
 
+def file_of(place: StorePlace) -> tuple[int, int] | None:
+    """Which file the store is in, whatever it is called by now; None on PostgreSQL."""
+    if place.path is None:
+        return None
+    found = os.stat(place.path)
+    return found.st_dev, found.st_ino
+
+
+def require_file(place: StorePlace, opened: tuple[int, int] | None) -> None:
+    """Raises StoreError where the file `opened` is not the one at the store's path any more: what is written into it is
+    lost with the process, and another process would begin a store of its own."""
+    try:
+        there = file_of(place)
+    except OSError:
+        there = None
+    if there != opened:
+        what, hint = ("was replaced by another", "end this process, and see which other one made the new file")
+        if there is None:
+            what, hint = ("is gone from there", "put it back, or start anew; nothing more is done until then")
+        raise StoreError(f"store {place.name}: its file {what} while it was open", hint=hint)
+
+
 def is_transient(error: BaseException) -> bool:
     """Would the same transaction pass a moment later, and is it sure that none of it was written: a lock of another
     process, a deadlock that was broken, a connection lost before the commit."""
@@ -215,7 +241,8 @@ _SAID = {
     "unable to open": ("the file can't be opened", "check the path and its permissions"),
     "not a database": ("the file is no SQLite database", "name another --store"),
     "malformed": ("the file is damaged", "restore it from a backup, or run `sqlite3 FILE .recover`"),
-    "locked": (f"another process held its lock for {LOCK_PATIENCE_S:.0f} s", "see which process uses the file"),
+    "is locked": (f"another process held its lock for {LOCK_PATIENCE_S:.0f} s", "see which process uses the file"),
+    "permission denied": ("the database's user lacks a right", "docs/store.md says which it needs"),
     "disk i/o": ("its disk failed to read or write", "check the disk"),
 }
 

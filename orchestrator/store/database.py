@@ -10,13 +10,23 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.store import allocations, calls, cells, leases, migrations, outcomes, retention, runs, spot_checks
-from orchestrator.store.connect import StorePlace, reading_engine, scrub_log, store_error, writing_engine
+from orchestrator.store.connect import (
+    StorePlace,
+    file_of,
+    patiently,
+    reading_engine,
+    require_file,
+    scrub_log,
+    store_error,
+    writing_engine,
+)
 from orchestrator.store.statements import Transaction
 from orchestrator.store.writer import Flow, Writer, one_by_one
 
@@ -64,7 +74,8 @@ class Database:
         with _said_plainly(place):
             self._writing = writing_engine(place)
             try:
-                self._connection = self._begin(clock(), lease_s)
+                self._connection = patiently()(self._begin, lease_s)  # PostgreSQL breaks deadlocks by failing one
+                opened = file_of(place)
             except BaseException:  # Ctrl-C too: a store that is not open leaves nothing behind
                 self._writing.dispose()
                 place.remove()
@@ -74,10 +85,11 @@ class Database:
         self._writer = Writer(
             self._connection, name=place.name, owner_id=self.owner_id, clock=clock, lease_s=lease_s, order=ORDER,
             beat=pulse, beat_s=lease_s / 3, renew=renew, delayed=DELAYED if place.delays else frozenset(),
+            ready=partial(require_file, place, opened),
         )
         self._writer.start()
 
-    def _begin(self, now: float, lease_s: float) -> Connection:
+    def _begin(self, lease_s: float) -> Connection:
         """Bring the schema up to date, take a lease, recover what others left."""
         migrations.migrate(self._writing, self.place.name)
         connection = self._writing.connect()
@@ -85,7 +97,9 @@ class Database:
             with connection.begin():
                 self.secret = migrations.secret(connection)
                 self._keyed = hashlib.blake2b(key=self.secret, digest_size=16)
-                first = Transaction(connection=connection, owner_id=self.owner_id, now=now, lease_s=lease_s)
+                first = Transaction(
+                    connection=connection, owner_id=self.owner_id, now=self._clock(), lease_s=lease_s
+                )
                 open_up(first)
         except BaseException:  # the same
             connection.close()

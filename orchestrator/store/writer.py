@@ -61,15 +61,17 @@ class Writer:
 
     `beat` is a flow run every `beat_s` seconds (the lease): in this thread, so that a busy event loop loses no lease.
     The durability of a commit of `delayed` flows alone is delayed; `renew` is what is committed where nothing follows.
+    `ready` is called before each commit, and raises StoreError where nothing may be written any more.
     """
 
     def __init__(
         self, connection: Connection, *, name: str, owner_id: str, clock: Callable[[], float], lease_s: float,
         order: Sequence[Flow], beat: Flow, beat_s: float, renew: Flow, delayed: frozenset[Flow] = frozenset(),
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection, self._name, self._owner_id, self._clock = connection, name, owner_id, clock
         self._lease_s, self._beat, self._beat_s, self._renew = lease_s, beat, beat_s, renew
-        self._delayed, self._waits, self._due = delayed, True, math.inf
+        self._delayed, self._waits, self._due, self._ready = delayed, True, math.inf, ready
         self._rank = {flow: place for place, flow in enumerate(order)}
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
@@ -163,6 +165,7 @@ class Writer:
 
     def _transact(self, batch: list[_Operation]) -> list[Any]:
         """Write `batch` in one transaction; again, within a bound, where another process was in the way."""
+        self._ready()
         self._wait_or_delay(batch)
         before = rows_written(self._connection) if self._due < math.inf else 0
         give_up = time.monotonic() + LOCK_PATIENCE_S
