@@ -20,7 +20,7 @@ COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!=", "in"})
 
 Kind = Literal[
     "path", "has", "bound", "name", "call", "macro", "and", "or", "not", "if", "group", "arithmetic", "comparison",
-    "index", "list", "integer", "float", "string", "word", "other",
+    "index", "selected", "negative", "list", "integer", "float", "string", "word", "other",
 ]
 
 _TOKEN = re.compile(
@@ -50,7 +50,8 @@ class Node:
 
     `path` is ("value", "qty") for `value.qty` and for `has(value.qty)`; (name,) for a name, a call or a macro,
     whose own name is source[name_at:name_at + len(name)]. `parts` are what it is made of, receiver first.
-    `operator` is that of a comparison. A "word" is true, false or null; a number with a part is one with a minus.
+    `operator` is that of a comparison, `variable` what a macro calls each item. A "word" is true, false or null; a
+    number with a part is one with a minus.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Node:
     path: tuple[str, ...] = ()
     name_at: int = -1
     operator: str = ""
+    variable: str = ""
 
     def walk(self) -> Iterator[Node]:
         yield self
@@ -170,7 +172,7 @@ class _Parser:
             while self.took("-"):
                 pass
             inner = self.member(bound)
-            kind: Kind = inner.kind if inner.kind in ("integer", "float") else "other"
+            kind: Kind = inner.kind if inner.kind in ("integer", "float") else "negative"
             return Node(kind=kind, start=start, end=inner.end, parts=(inner,))
         while self.took("!"):
             negations += 1
@@ -191,7 +193,7 @@ class _Parser:
             return self.called(field, (node,), node.start, bound)
         if node.kind == "path":
             return Node(kind="path", start=node.start, end=field.end, path=(*node.path, field.text))
-        return Node(kind="other", start=node.start, end=field.end, parts=(node,))
+        return Node(kind="selected", start=node.start, end=field.end, parts=(node,))
 
     def indexed(self, node: Node, bound: frozenset[str]) -> Node:
         self.take("[")
@@ -200,19 +202,21 @@ class _Parser:
 
     def called(self, name: Token, receiver: tuple[Node, ...], start: int, bound: frozenset[str]) -> Node:
         self.take("(")
+        looped = ""
         if receiver and name.text in MACROS:
             variable = self.take("name")
             if variable.text in self.roots or variable.text.startswith("__"):
                 raise ExpressionError(f"{self.source!r}: {variable.text!r} is taken: call the variable x instead")
             self.take(",")
-            bound = bound | {variable.text}
+            looped, bound = variable.text, bound | {variable.text}
         arguments = self.listed(")", bound)
         end = self.take(")").end
         kind: Kind = "macro" if receiver and name.text in MACROS else "call"
         if not receiver and name.text == "has" and len(arguments) == 1 and arguments[0].kind == "path":
             return Node(kind="has", start=start, end=end, path=arguments[0].path)
         return Node(
-            kind=kind, start=start, end=end, parts=(*receiver, *arguments), path=(name.text,), name_at=name.start
+            kind=kind, start=start, end=end, parts=(*receiver, *arguments), path=(name.text,), name_at=name.start,
+            variable=looped,
         )
 
     def listed(self, close: str, bound: frozenset[str]) -> tuple[Node, ...]:

@@ -46,7 +46,7 @@ class DeclaredFields:
 def undeclared(tree: Node, fields: DeclaredFields) -> list[str]:
     """Problems of the expression, each once, in order of appearance."""
     found = [p for node, sure in _reads(tree, frozenset()) for p in _problem(node, sure, fields)]
-    found += [p for node in tree.walk() for p in _arithmetic(node)]
+    found += _arithmetic(tree)
     return list(dict.fromkeys(found))
 
 
@@ -189,9 +189,32 @@ def _nearest(name: str, known: Collection[str]) -> str:
     return f": did you mean {near[0]!r}?" if near else f": there are {', '.join(sorted(known)) or 'none'}"
 
 
-def _arithmetic(node: Node) -> Iterator[str]:
-    """A number of JSON and an integer of the expression don't add up in CEL."""
+def _arithmetic(node: Node, json: frozenset[str] = frozenset()) -> Iterator[str]:
+    """A number of JSON and an integer of the expression don't add up in CEL. `json` are the variables of loops over
+    what JSON holds."""
     if node.kind == "arithmetic":
-        kinds = {part.kind for part in node.parts}
-        if kinds == {"path", "integer"}:
+        if any(_is_json(part, json) for part in node.parts) and any(_is_integer(part) for part in node.parts):
             yield f"JSON numbers are doubles: write an integer beside them ({' '.join(sorted(ARITHMETIC))}) as 2.0"
+    elif node.kind == "macro":
+        looped = frozenset({node.variable})
+        json = json | looped if _is_json(node.parts[0], json) else json - looped
+    for part in node.parts:
+        yield from _arithmetic(part, json)
+
+
+def _is_json(node: Node, json: frozenset[str]) -> bool:
+    """Is its value read from JSON, or calculated from such."""
+    match node.kind:
+        case "path":
+            return True
+        case "bound":
+            return node.path[0] in json
+        case "arithmetic":
+            return any(_is_json(part, json) for part in node.parts)
+        case "index" | "group" | "selected" | "negative":
+            return _is_json(node.parts[0], json)
+    return False
+
+
+def _is_integer(node: Node) -> bool:
+    return node.kind == "integer" or (node.kind in ("arithmetic", "group") and all(map(_is_integer, node.parts)))

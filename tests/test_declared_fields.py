@@ -33,9 +33,10 @@ VALUE: dict[str, Any] = {
         "price": {"anyOf": [{"type": "object", "properties": {"net": {}}, "required": ["net"]}, {"type": "null"}]},
         "open": {"type": "object", "additionalProperties": {"type": "number"}},
         "either": {"oneOf": [{"properties": {"a": {}}, "required": ["a"]}, {"properties": {"b": {}}}]},
+        "lines": {"type": "array", "items": {"type": "object", "properties": {"qty": {"type": "integer"}}}},
         "all": {"allOf": [{"properties": {"a": {}}, "required": ["a"]}], "properties": {"b": {}}},
     },
-    "required": ["qty", "total", "buyer", "price", "open", "either", "all"],
+    "required": ["qty", "total", "buyer", "price", "open", "either", "lines", "all"],
     "$defs": {
         "buyer": {"type": "object", "properties": {"name": {}, "boss": {"$ref": "#/$defs/buyer"}}, "required": ["name"]}
     },
@@ -65,6 +66,8 @@ FIELDS = DeclaredFields(task=TASK, value=VALUE, signals=("schema", "logprob"), s
         'has(value.either.a)',
         'confidence < threshold && attempt < 3',
         'attempt * 2.0 > 1.0 && 2 * 3 == 6 && size(value.open) + 1 > 2',
+        'value.lines[0].qty * 2.0 > 3.0 && value.lines.exists(x, x.qty * 2.0 > 1.0) && (1 + 2) * 3 > 4',
+        '[1, 2].exists(x, x * 2 > 3) && value.lines.all(x, [1].exists(x, x + 1 == 2)) && size(value.lines) * 2 > 1',
     ],
 )
 def test_declared_and_guarded_fields_are_no_problem(source: str) -> None:
@@ -97,6 +100,10 @@ def test_declared_and_guarded_fields_are_no_problem(source: str) -> None:
         ('steps.first.vale.qty > 1.0', "an earlier step has value"),
         ('steps.bare.value.anything == 1.0', "is not in any schema"),
         ('value.qty * 2 > 5.0', "write an integer beside them"),
+        ('value.lines[0].qty * 2 > 300.0', "write an integer beside them"),
+        ('value.lines.exists(x, x.qty * 2 > 300.0)', "write an integer beside them"),
+        ('value.lines.exists(x, [1].all(y, 2 * -x.qty > 3.0))', "write an integer beside them"),
+        ('(value.qty + value.total) * (1 + 1) > 5.0', "write an integer beside them"),
         ('confidence.mean < 1.0', "confidence is a number and has no 'mean'"),
         ('value.qty >', "Syntax error"),
         ('[1].all(x, value.note == "x")', "value.note may be missing"),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +51,7 @@ def compile_compare(spec: str, allow_imports: Sequence[str] = ()) -> Compare:
 def _user_score(spec: str, function: Callable[[Any, Any], Any]) -> tuple[str, Callable[[Any, Any], float]]:
     def score(a: Any, b: Any) -> float:
         try:
-            given = function(a, b)
+            given = function(copy.deepcopy(a), copy.deepcopy(b))
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything; it must not fail the group of tasks
             _logger.warning("compare %s raised %s: counted as different", spec, type(error).__name__)
             return 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from orchestrator.records import Answer, Decision, Draft, StepResult
 
 REDRAFT_SAMPLES = 100
 """Sample indices set apart for each attempt, so that a redraft's seeds differ from all samples before it."""
-OUTAGE_POLL_S = 2.0
+_FENCED = re.compile(r"\s*```[a-zA-Z]*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 
 
 async def draft(runs: Sequence[Run], step: Step, rt: Runtime) -> None:
@@ -40,12 +41,18 @@ async def gather_all(works: Sequence[Any]) -> None:
         raise
 
 
+def unfenced(text: str) -> str:
+    """What stands in the code fence, where the whole text is one: many models write JSON so if nothing enforces it."""
+    fenced = _FENCED.match(text) if "```" in text else None
+    return fenced[1] if fenced else text
+
+
 def parse(text: str, structured: bool) -> tuple[Any, bool]:
     """(value, parsed): JSON where the step has an output schema, else the text itself."""
     if not structured:
         return text, bool(text.strip())
     try:
-        return orjson.loads(text), True
+        return orjson.loads(unfenced(text)), True
     except orjson.JSONDecodeError:
         return None, False
 
@@ -90,21 +97,15 @@ async def _draft_one(run: Run, step: Step, rt: Runtime) -> None:
 async def _ask(run: Run, step: Step, rt: Runtime, index: int) -> None:
     request = run.work.requests[index]
     structured = step.loaded.output_schema is not None
+
+    async def ask() -> Answered:
+        return await rt.calls.ask(
+            run, step.id, "draft" if index == 0 else "sample", step.drafter, request,
+            cacheable=lambda answer: cacheable(answer, structured), recall=False,
+        )
+
     waits = _on_outage(rt) == "wait"
-    while True:
-        try:
-            answered = await rt.calls.ask(
-                run, step.id, "draft" if index == 0 else "sample", step.drafter, request,
-                cacheable=lambda answer: cacheable(answer, structured), recall=False,
-            )
-        except Outage as error:
-            if not waits:
-                raise
-            rt.notices.append(f"waiting for the drafter: {error}")
-            await asyncio.sleep(OUTAGE_POLL_S)
-        else:
-            take_answer(run, step, index, answered)
-            return
+    take_answer(run, step, index, await (rt.outages.through(step.drafter.alias, ask) if waits else ask()))
 
 
 def _on_outage(rt: Runtime) -> str:
@@ -156,7 +157,8 @@ def end(run: Run, step: Step, rt: Runtime, status: str, rule: str, words: str) -
             step=step.id, status="handed_off" if status == "handed_off" else "failed",
             decision=Decision(
                 action="hand_off", rule=rule, explanation=words, confidence=decision.confidence,
-                threshold=decision.threshold, certified=decision.certified,
+                threshold=decision.threshold, certified=decision.certified, look=decision.look,
+                compared=decision.compared,
             ),
             signals=run.work.signals, attempts=run.work.attempt,
         ),

@@ -26,6 +26,7 @@ from orchestrator.cascade.spent import Spent
 from orchestrator.config.loader import LoadedPipeline, LoadedStep, config_body_json
 from orchestrator.config.pipeline import PipelineConfig, StepConfig
 from orchestrator.config.plugins import load_callable
+from orchestrator.config.schema import validator
 from orchestrator.config.telemetry import wanted
 from orchestrator.expressions import Expression, compile_expression
 from orchestrator.models.catalog import client_of
@@ -209,7 +210,8 @@ def build(
         steps=tuple(_step(loaded, i, models) for i in range(len(loaded.steps))),
         require=compile_expression(config.success.require) if config.success.require else None,
         guards=tuple((g, load_callable(g, config.allow_imports)) for g in config.guards),
-        task_schema=_validator(loaded.task_schema), outages=Outages(clock), telemetry=telemetry, in_file=in_file,
+        task_schema=validator(loaded.task_schema) if loaded.task_schema is not None else None,
+        outages=Outages(clock), telemetry=telemetry, in_file=in_file,
     )
 
 
@@ -254,7 +256,8 @@ def _step(loaded: LoadedPipeline, index: int, models: Mapping[str, Model]) -> St
     allow = config.allow_imports
     compare = compile_compare(step.config.compare, allow)
     signals = compile_signals(
-        step.config.signals, output_schema=step.output_schema, allow_imports=allow, compare=compare
+        step.config.signals, output_schema=step.output_schema, output_model=step.output_model, allow_imports=allow,
+        compare=compare,
     )
     return Step(
         index=index, loaded=step,
@@ -278,9 +281,3 @@ def _measured(signals: SignalSet, step: LoadedStep) -> bytes:
     return hashlib.blake2b(said, digest_size=12).hexdigest().encode()
 
 
-def _validator(schema: Mapping[str, Any] | None) -> Any:
-    if schema is None:
-        return None
-    import jsonschema_rs
-
-    return jsonschema_rs.validator_for(dict(schema))

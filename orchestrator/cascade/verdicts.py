@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from orchestrator.cascade.draft import unfenced
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import validator_messages
 from orchestrator.cascade.run import Run
@@ -50,7 +51,7 @@ def read_verdict(answer: Answer, kinds: tuple[str, ...]) -> Said | str:
     if answer.finish_reason != "stop":
         return f"the answer ended by {answer.finish_reason!r}"
     try:
-        found = orjson.loads(answer.text)
+        found = orjson.loads(unfenced(answer.text))
     except orjson.JSONDecodeError:
         return "it is not JSON"
     if not isinstance(found, dict):

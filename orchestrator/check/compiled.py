@@ -38,7 +38,8 @@ def compiled(loaded: LoadedPipeline, findings: list[Finding], *, revoked: Mappin
     for step in loaded.steps:
         with faults_of(f"step {step.config.id}", findings):
             signals[step.config.id] = compile_signals(
-                step.config.signals, output_schema=step.output_schema, allow_imports=loaded.config.allow_imports
+                step.config.signals, output_schema=step.output_schema, output_model=step.output_model,
+                allow_imports=loaded.config.allow_imports,
             )
         with faults_of(f"step {step.config.id}, {step.policy_path.name}", findings):
             policies[step.config.id] = compile_policy(step.policy, allow_imports=loaded.config.allow_imports)

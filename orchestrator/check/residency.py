@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.check.finding import Finding
 from orchestrator.config.addresses import configured_addresses, host_of, is_local, networks
 from orchestrator.config.loader import LoadedPipeline, LoadedStep
+from orchestrator.config.schema import validator
 from orchestrator.config.secrets import shown_address
 from orchestrator.config.telemetry import addresses, wanted
 from orchestrator.errors import ConfigError, OrchestratorError
@@ -139,10 +140,8 @@ def _schema_problem(schema: Mapping[str, Any] | None, meta: Mapping[str, str]) -
     part = _part(schema, "meta")
     if part is None or schema is None:
         return ""
-    import jsonschema_rs
-
     whole = {key: value for key, value in schema.items() if key in ("$defs", "definitions", "$schema")}
-    found = next(jsonschema_rs.validator_for({**whole, **part}).iter_errors(dict(meta)), None)
+    found = next(validator({**whole, **part}).iter_errors(dict(meta)), None)
     return found.message if found else ""
 
 

@@ -13,7 +13,8 @@ from orchestrator.config.digest import digest, folder_digest
 from orchestrator.config.expression_names import reads_confidence
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep, LoadedThreshold
 from orchestrator.config.order import steps_named_in
-from orchestrator.config.pipeline import ModelConfig
+from orchestrator.config.pipeline import GateConfig, ModelConfig
+from orchestrator.config.plugins import source_digest
 from orchestrator.config.policy import AfterRule, BeforeRule
 from orchestrator.config.secrets import written
 
@@ -69,7 +70,7 @@ def _problem(loaded: LoadedPipeline, compared: LoadedThreshold, found: Mapping[s
     if path is None or compared.config is None:
         return None
     if certificate is None:
-        return f"certificate not found: {path}; run `orchestrator calibrate {loaded.path} --labels FILE`"
+        return f"certificate not found: {path}; {_how_to_make(loaded, compared)}"
     if certificate["threshold"] is None:
         return f"{path} certifies no threshold: none passed its test"
     if certificate["signal"] != compared.config.signal:
@@ -83,10 +84,15 @@ def _fitted_problem(loaded: LoadedPipeline, compared: LoadedThreshold, found: Ma
     """Why a fitted confidence counts for nothing: absent, or fitted on drafts made otherwise."""
     path, artefact = compared.fitted_path, compared.fitted
     if artefact is None:
-        return f"fitted confidence not found: {path}; run `orchestrator calibrate {loaded.path} --labels FILE`"
+        return f"fitted confidence not found: {path}; {_how_to_make(loaded, compared)}"
     if changed := differences(draft_fingerprint(artefact["fingerprint"]), draft_fingerprint(found)):
         return f"{path} has lapsed: {', '.join(changed)} changed since it was fitted"
     return None
+
+
+def _how_to_make(loaded: LoadedPipeline, compared: LoadedThreshold) -> str:
+    gate = " --gate" if isinstance(compared.config, GateConfig) else ""
+    return f"run `orchestrator calibrate {loaded.path} --labels FILE{gate}`"
 
 
 def _components(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, Any]:
@@ -96,6 +102,7 @@ def _components(loaded: LoadedPipeline, step: LoadedStep) -> dict[str, Any]:
         "prompt": step.prompt,
         "system": step.system,
         "schema": step.output_schema,
+        **({"output_model": source_digest(step.output_model)} if step.output_model else {}),
         "task": loaded.task_schema,
         "drafter": _identity(loaded, config.draft.model),
         "drafter_params": _parameters(models[config.draft.model]),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from orchestrator.config.closed_answers import ClosedAnswer
 from orchestrator.config.feature_names import feature_names
 from orchestrator.config.pipeline import ConfidenceConfig, GateConfig, PipelineConfig, StepConfig
@@ -39,7 +41,8 @@ class LoadedThreshold:
 class LoadedStep:
     """One step with its files read. `prompt` and `system` are Jinja sources; without a prompt the task brings messages.
 
-    `reads` are the dotted names the prompt mentions, `answers` what the output takes from closed lists.
+    `reads` are the dotted names the prompt mentions, `answers` what the output takes from closed lists. `output_model`
+    is the pydantic model that `output_schema` was made of, where it was.
     """
 
     config: StepConfig
@@ -47,6 +50,7 @@ class LoadedStep:
     system: str | None
     reads: frozenset[tuple[str, ...]] = frozenset()
     output_schema: dict[str, Any] | None
+    output_model: type[BaseModel] | None = None
     answers: tuple[ClosedAnswer, ...] = ()
     policy: PolicyConfig
     policy_path: Path

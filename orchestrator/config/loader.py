@@ -52,7 +52,7 @@ def load_pipeline(path: str | Path, *, env: Mapping[str, str] | None = None) -> 
     references = References(document, config.allow_imports)
     references.models(config)
     book_path = references.path(("prices",), config.prices)
-    task_schema = references.schema(("task",), config.task)
+    task_schema, _ = references.schema(("task",), config.task)
     steps = tuple(_step(references, i, step) for i, step in enumerate(config.steps))
     check_order(steps, document)
     book = validated(PriceBook, read_yaml(book_path)) if book_path else None
@@ -94,13 +94,14 @@ def _step(references: References, index: int, config: StepConfig) -> LoadedStep:
     assert policy_path is not None
     policy = validated(PolicyConfig, policy_document := read_yaml(policy_path))
     references.known_models(policy, policy_document)
-    output_schema = references.schema((*at, "output"), config.output)
+    output_schema, output_model = references.schema((*at, "output"), config.output)
     return LoadedStep(
         config=config,
         prompt=prompt.text if prompt else None,
         system=prompt.system if prompt else None,
         reads=prompt.reads if prompt else frozenset(),
         output_schema=output_schema,
+        output_model=output_model,
         answers=closed_answers(output_schema),
         policy=policy,
         policy_path=policy_path,
@@ -181,7 +182,7 @@ def _body(document: Document, loaded: LoadedPipeline, book: PriceBook | None) ->
                 "system": step.system,
                 "output": step.output_schema,
                 "policy": step.policy.model_dump(mode="json", exclude_defaults=True),
-                "certificate": certificate_digest(made) if (made := step.confidence.certificate) else None,
+                "certificate": list(known_as(made)) if (made := step.confidence.certificate) else None,
                 "threshold": made["threshold"] if made else None,
                 "gate_threshold": gate["threshold"] if (gate := step.gate.certificate) else None,
             }

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from orchestrator.config.checked import key_name, nearest
 from orchestrator.config.document import Document, KeyPath
 from orchestrator.config.pipeline import PipelineConfig
@@ -50,16 +52,16 @@ class References:
             raise self._error(keys, f"{named!r} is not there: it resolves to {found}")
         return found
 
-    def schema(self, keys: KeyPath, named: str | None) -> dict[str, Any] | None:
-        """The JSON Schema of a file or of an allow-listed pydantic model."""
+    def schema(self, keys: KeyPath, named: str | None) -> tuple[dict[str, Any] | None, type[BaseModel] | None]:
+        """The JSON Schema of a file, or of an allow-listed pydantic model and that model."""
         if named is None:
-            return None
+            return None, None
         if is_import(named):
             with located(self._document, keys):
                 return imported_schema(named, self._allow_imports)
         path = self.path(keys, named)
         assert path is not None
-        return read_schema(path)
+        return read_schema(path), None
 
     def models(self, config: PipelineConfig) -> None:
         """Resolve the folders of embedded models."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError
 
 from orchestrator.config.document import read_json
 from orchestrator.config.plugins import load_callable
@@ -31,14 +31,28 @@ def read_schema(path: Path) -> dict[str, Any]:
     return schema
 
 
-def imported_schema(reference: str, allow_imports: Sequence[str]) -> dict[str, Any]:
-    """The JSON Schema of a pydantic model, `module:Name`, if `allow_imports` lists its module or a package above it."""
+def imported_schema(reference: str, allow_imports: Sequence[str]) -> tuple[dict[str, Any], type[BaseModel]]:
+    """The JSON Schema of a pydantic model, `module:Name`, and the model, if `allow_imports` lists its module or a
+    package above it."""
     found: Any = load_callable(reference, allow_imports)
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         raise ConfigError(f"{reference!r} is no pydantic model")
-    schema = found.model_json_schema()
+    try:
+        schema = found.model_json_schema()
+    except PydanticUserError as error:
+        raise ConfigError(f"{reference!r} has no JSON Schema: {str(error).splitlines()[0]}") from None
+    except AttributeError:
+        raise ConfigError(f"{reference!r} has no fields: name a model of your own") from None
     _check(schema, reference)
-    return schema
+    return schema, found
+
+
+def validator(schema: Mapping[str, Any], *, mask: str | None = None) -> Any:
+    """What checks values by `schema`, formats included (`date`, `email`, `uuid`: who writes one means it). With `mask`,
+    messages have that word in place of what they would quote."""
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(dict(schema), mask=mask, offline=True, validate_formats=True)
 
 
 def _check(schema: dict[str, Any], name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, select
 
+from orchestrator.config.schema import validator
 from orchestrator.errors import InputError
 from orchestrator.records import Json
 from orchestrator.store import again, feedback, retention
@@ -153,7 +154,5 @@ def _breach(value: Json, schemas: Sequence[Any]) -> str | None:
 
 
 def _breaches(value: Json, schema: Mapping[str, Any]) -> Iterator[str]:
-    import jsonschema_rs
-
-    for error in jsonschema_rs.validator_for(dict(schema), offline=True).iter_errors(value):
+    for error in validator(schema).iter_errors(value):
         yield f"{'.'.join(['value', *map(str, error.instance_path)])}: {error.message}"[:300]

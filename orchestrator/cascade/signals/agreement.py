@@ -7,13 +7,14 @@ from typing import Annotated
 from pydantic import Field
 
 from orchestrator.cascade.signals.measure import Compiled, Kind, Look, Options, Reading, Setting
+from orchestrator.config.quantities import Share
 
 
 class AgreementOptions(Options):
     """`k` drafts in all: the one to be decided on, and k - 1 to compare it with. `min` makes it a check."""
 
     k: Annotated[int, Field(ge=2, le=20)] = 3
-    min: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    min: Share | None = None
 
 
 def _compile(options: AgreementOptions, setting: Setting) -> Compiled:

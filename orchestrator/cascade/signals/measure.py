@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from orchestrator.cascade.compare import Compare
 from orchestrator.config.pipeline import Name, Strict
 from orchestrator.declared_fields import DeclaredFields
@@ -47,6 +49,7 @@ class Setting:
     """What of the step and the pipeline a signal is compiled with."""
 
     output_schema: Mapping[str, Json] | None
+    output_model: type[BaseModel] | None
     allow_imports: Sequence[str]
     compare: Compare
 

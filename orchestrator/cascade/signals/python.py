@@ -1,13 +1,14 @@
 """`python`: a callable of the user's own, by allow-listed import path, of (value, task).
 
-It returns a bool, (bool, reason), a number, or a map; it may be a coroutine function. What it returns as a reason is
-kept in the ledger, so it should quote no content. With `timeout`, a plain function runs in a thread of its own
-(a thread can't be stopped: one that hangs stays, but the task goes on with a signal that is not ok).
+It is given copies. It returns a bool, (bool, reason), a number, or a map; it may be a coroutine function. What it
+returns as a reason is kept in the ledger, so it should quote no content. With `timeout`, a plain function runs in a
+thread of its own (a thread can't be stopped: one that hangs stays, but the task goes on with a signal that is not ok).
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from orchestrator.cascade.signals.measure import Compiled, Kind, Look, Options, Reading, Setting
 from orchestrator.config.plugins import load_callable, source_digest
 from orchestrator.config.quantities import Seconds
+from orchestrator.records import Json, Task
 
 MAX_REASON = 200
 
@@ -32,17 +34,22 @@ def _compile(options: PythonOptions, setting: Setting) -> Compiled:
     meaning = source_digest(function)
     is_async = inspect.iscoroutinefunction(function)
     if not is_async and options.timeout is None:
-        return Compiled(now=lambda look: reading(function(look.draft.value, look.task)), meaning=meaning)
+        return Compiled(now=lambda look: reading(function(*_given(look))), meaning=meaning)
     asked = function if is_async else _in_thread(function)
 
     async def later(look: Look) -> Reading:
         try:
             async with asyncio.timeout(options.timeout):
-                return reading(await asked(look.draft.value, look.task))
+                return reading(await asked(*_given(look)))
         except TimeoutError:
             return Reading(None, False, f"{options.call} gave nothing within {options.timeout:g} s")
 
     return Compiled(later=later, meaning=meaning)
+
+
+def _given(look: Look) -> tuple[Json, Task]:
+    """Copies: what a user's function writes into them is not what is served, cached or sent."""
+    return copy.deepcopy(look.draft.value), copy.deepcopy(look.task)
 
 
 def _in_thread(function: Callable[..., Any]) -> Callable[..., Any]:

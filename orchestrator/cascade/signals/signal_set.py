@@ -9,6 +9,7 @@ from time import perf_counter_ns
 from traceback import extract_tb
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic import ValidationError as Invalid
 
 from orchestrator.canonical import canonical
@@ -115,7 +116,7 @@ class SignalSet:
 
 def compile_signals(
     entries: Sequence[str | Mapping[str, Mapping[str, Any]]], *, output_schema: Mapping[str, Json] | None = None,
-    allow_imports: Sequence[str] = (), compare: Compare | None = None,
+    output_model: type[BaseModel] | None = None, allow_imports: Sequence[str] = (), compare: Compare | None = None,
 ) -> SignalSet:
     """Compile the entries of `signals:`: a kind's name, or {kind: {option: value}}.
 
@@ -123,7 +124,8 @@ def compile_signals(
     two signals of one name, or what a kind can't be compiled from.
     """
     setting = Setting(
-        output_schema=output_schema, allow_imports=allow_imports, compare=compare or compile_compare("exact")
+        output_schema=output_schema, output_model=output_model, allow_imports=allow_imports,
+        compare=compare or compile_compare("exact"),
     )
     named = tuple(_named(entry, setting) for entry in entries)
     names = tuple(one.name for one in named)

@@ -9,11 +9,12 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.schema import validator
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.quality.assessment.left_out import BREAKS_SCHEMA, LeftOut
 from orchestrator.quality.assessment.request_logs import (
     NO_ANSWER,
-    NO_REQUEST,
+    NO_PLAIN_TEXT,
     BadLine,
     LoggedRequest,
     NotALog,
@@ -21,6 +22,7 @@ from orchestrator.quality.assessment.request_logs import (
     read_logs,
 )
 from orchestrator.quality.assessment.seen import Seen, View
+from orchestrator.quality.calibration.bills import Bills, bills
 from orchestrator.quality.calibration.drafting import Drafted, draft_all
 from orchestrator.quality.calibration.evidence import Known, Place, place_of
 from orchestrator.records import Json, Money, Task
@@ -45,7 +47,8 @@ async def seen_in_logs(place: Place, path: Path, sample: int) -> View:
         raise InputError(why, hint="docs/assess.md shows the forms that are read")
     by_task = {task.id: logged for logged, task in chosen}
     drafted, problems = await draft_all(place, [task for _, task in chosen])
-    seen = tuple(_seen(one, by_task[_line(one)], place) for one in drafted)
+    paid = await bills(place, [one.collected.run_id for one in drafted])
+    seen = tuple(_seen(one, by_task[_line(one)], place, paid) for one in drafted)
     if not seen:
         raise InputError(f"not one of {len(chosen)} requests could be drafted: {(problems or ['see the ledger'])[0]}")
     notes = [how] if how else []
@@ -53,7 +56,7 @@ async def seen_in_logs(place: Place, path: Path, sample: int) -> View:
         notes.append(f"{len(problems)} requests are no task of this pipeline, and in no figure: {problems[0]}")
     if undrafted := sum(not one.known.features for one in seen):
         notes.append(f"{undrafted} requests got no draft: they count as wrong, and go to the validator")
-    notes += left_out.notes()
+    notes += [*paid.notes, *left_out.notes()]
     if unpriced := sum(one.known.validator_cost is None for one in seen):
         notes.append(f"{unpriced} of the logged requests have neither a cost nor usage that the price book prices")
     return View(
@@ -94,9 +97,7 @@ def _reading(step: LoadedStep) -> Callable[[str], Json]:
     schema = step.output_schema
     if schema is None:
         return lambda answer: answer
-    import jsonschema_rs
-
-    valid = None if ":" in step.config.compare else jsonschema_rs.validator_for(dict(schema))
+    valid = None if ":" in step.config.compare else validator(schema)
 
     def read(answer: str) -> Json:
         value = as_json(answer)
@@ -139,10 +140,17 @@ def _only_text(schema: Mapping[str, Json] | None) -> str | None:
 
 
 def _last_user(line: LoggedRequest) -> str:
-    said = next((one.get("content") for one in reversed(line.messages) if one["role"] == "user"), None)
-    if not isinstance(said, str) or not said.strip():
-        raise NotALog("there is no user message of plain text", NO_REQUEST)
+    said = _plain(next((one.get("content") for one in reversed(line.messages) if one["role"] == "user"), None))
+    if not said.strip():
+        raise NotALog("there is no user message of plain text", NO_PLAIN_TEXT)
     return said
+
+
+def _plain(content: Json) -> str:
+    """A message's text, its parts a line each; empty where a part is none: an image or a recording is asked about."""
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+    return "\n".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else ""
 
 
 def _line(one: Drafted) -> str:
@@ -150,16 +158,18 @@ def _line(one: Drafted) -> str:
     return str(one.id).rpartition(":")[0]
 
 
-def _seen(one: Drafted, logged: LoggedRequest, place: Place) -> Seen:
+def _seen(one: Drafted, logged: LoggedRequest, place: Place, paid: Bills) -> Seen:
     collected = one.collected
-    reached = collected.reached and not collected.gated
+    drafted = collected.undrafted is None
+    reached = drafted and collected.reached
     return Seen(
         known=Known(
-            id=one.id, score=collected.score, draft_ok=bool(collected.draft_ok), draft_cost=collected.cost,
-            validator_cost=_frontier_cost(logged, place), features=one.kept.features, meta=collected.task.meta,
+            id=one.id, score=collected.score, draft_ok=bool(collected.draft_ok),
+            draft_cost=paid.costs.get(collected.run_id), validator_cost=_frontier_cost(logged, place),
+            features=one.kept.features, meta=collected.task.meta,
         ),
         reached=reached,
-        accepted_anyway=not reached and not collected.gated and one.kept.action in ("accept", "spot_check"),
+        accepted_anyway=drafted and not reached and one.kept.action in ("accept", "spot_check"),
     )
 
 

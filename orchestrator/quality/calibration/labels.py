@@ -12,16 +12,18 @@ import orjson
 from sqlalchemy import select
 
 from orchestrator.canonical import canonical
-from orchestrator.cascade.collected import cost_of
 from orchestrator.cascade.given import as_task
 from orchestrator.config.loaded import LoadedStep
+from orchestrator.config.schema import validator
 from orchestrator.errors import InputError, TaskError
+from orchestrator.quality.calibration.bills import bills
 from orchestrator.quality.calibration.drafting import Drafted, decided_elsewhere, draft_all, refused, validate_all
 from orchestrator.quality.calibration.evidence import Evidence, Known, Place, Source
 from orchestrator.quality.calibration.from_ledger import unlabelled
 from orchestrator.quality.calibration.guarantees import require
 from orchestrator.quality.calibration.probes import priced_escalations
-from orchestrator.records import Json, Outcome, Task
+from orchestrator.quality.calibration.revoked import kept_before, left_out
+from orchestrator.records import Json, Money, Outcome, Task
 from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import Content, Run
 
@@ -91,10 +93,16 @@ def from_labels(labels: Callable[[], Sequence[Label]], *, validate: bool = False
             raise refused(problems)
         reached = [one for one in drafted if one.counts(place.asked.gate)]
         answers = await validate_all(place, reached) if validate else {}
+        paid = await bills(place, [*(one.collected.run_id for one in reached), *(a.run_id for a in answers.values())])
+        traffic = await unlabelled(place, await asyncio.to_thread(_runs_of, place, tasks))
+        before = await asyncio.to_thread(kept_before, place, tasks)
         return Evidence(
-            source=_counted(len(tasks), len(given)), tasks=len(tasks), reference="label", notes=_kept(drafted),
-            known=tuple(known(one, draft_ok=bool(one.collected.draft_ok), answers=answers) for one in reached),
-            traffic=await unlabelled(place, await asyncio.to_thread(_runs_of, place, tasks)),
+            source=_counted(len(tasks), len(given)), tasks=len(tasks), reference="label",
+            notes=(*left_out(place.changed, kept=before, recorded=traffic.left_out), *_kept(drafted), *paid.notes),
+            known=tuple(
+                known(one, draft_ok=bool(one.collected.draft_ok), answers=answers, paid=paid.costs) for one in reached
+            ),
+            traffic=traffic.drafts,
             escalations=await priced_escalations(place, drafted) if validate else (),
             elsewhere=decided_elsewhere(drafted, place),
         )
@@ -124,9 +132,7 @@ def _fit_schema(labels: Sequence[Label], tasks: Sequence[Task], step: LoadedStep
     schema = step.output_schema
     if schema is None or ":" in step.config.compare:
         return
-    import jsonschema_rs
-
-    valid = jsonschema_rs.validator_for(dict(schema))
+    valid = validator(schema)
     for label, task in zip(labels, tasks, strict=True):
         broken = next(valid.iter_errors(task.expected), None)
         if broken is not None:
@@ -143,14 +149,17 @@ def _require_labels(n: int, place: Place) -> None:
     require(n - apart, what, place.asked, share=1.0 - place.asked.fit_share if apart else 1.0)
 
 
-def known(one: Drafted, *, draft_ok: bool, answers: Mapping[str, Outcome]) -> Known:
-    """A validation that failed or cost an unknown sum is unknown, not wrong or free."""
+def known(
+    one: Drafted, *, draft_ok: bool, answers: Mapping[str, Outcome], paid: Mapping[str, Money | None]
+) -> Known:
+    """A validation that failed or cost an unknown sum is unknown, not wrong or free. `paid` is what runs cost."""
     validated = answers.get(str(one.collected.task.id))
     return Known(
         id=one.id, score=one.collected.score, draft_ok=draft_ok,
-        validator_ok=validated.success if validated is not None else None, draft_cost=one.collected.cost,
-        validator_cost=cost_of(validated) if validated is not None else None, features=one.kept.features,
-        meta=one.collected.task.meta,
+        validator_ok=validated.success if validated is not None else None,
+        draft_cost=paid.get(one.collected.run_id),
+        validator_cost=paid.get(validated.run_id) if validated is not None else None, features=one.kept.features,
+        meta=one.collected.task.meta, run=one.collected.run_id,
     )
 
 
