@@ -105,6 +105,7 @@ async def _run(
     handed = files.enter_context(append_private(options.handed_off)) if options.handed_off else None
     if options.progress is not None:
         options.progress.start(total)
+        rt.outages.tell = options.progress.note
     ids, changes = _Ids(), Changes(rt)
     runs = _runs(options, rt, summary, rejects, ids)
     async with contextlib.aclosing(pipeline.flow(runs, concurrency=options.concurrency)) as done:
@@ -122,7 +123,7 @@ async def _run(
                     summary.skipped += 1
             _stop_where(options, summary, rt.calls.purse)
             if options.progress is not None:
-                options.progress.show(summary, rt.notices)
+                options.progress.show(summary)
     if options.progress is not None:
         options.progress.finish(summary)
     summary.rejected_file = rejects.path if summary.rejected else None

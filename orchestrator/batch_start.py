@@ -86,7 +86,8 @@ def _done(tasks: Iterable[tuple[str, str]], rt: Runtime) -> set[tuple[str, str]]
 
 
 def ask(options: RunOptions, summary: RunSummary, lines: int, rt: Runtime) -> None:
-    """Say what it can cost at most, all `lines` or those that are left of them, and ask where that is above the limit.
+    """Say what it will cost if it goes on as before, and what it can cost at most, all `lines` or those that are left
+    of them; ask where the most is above the limit.
     Raises InputError where the answer is no, and UnpricedCall where --strict-prices refuses."""
     worst, typical = summary.worst_case, summary.typical
     assert worst is not None
@@ -97,11 +98,11 @@ def ask(options: RunOptions, summary: RunSummary, lines: int, rt: Runtime) -> No
     if worst.unpriced:
         words += f", without {', '.join(worst.unpriced)}, which the price book does not hold"
     if options.progress is not None:
-        options.progress.note(words + " (every task drafted as often as allowed, and escalated)")
         if typical:
             options.progress.note(typical)
+        options.progress.note(words + " (every task drafted as often as allowed, and escalated)")
     if typical:
-        words += f"; {typical}"
+        words = f"{typical}; {words}"
     for limit, asked, told in _limits(options, rt):
         above = any(cost.currency == limit.currency and cost.nano > limit.nano for cost in worst.costs)
         if above and not options.yes:

@@ -20,6 +20,7 @@ from typing import Any
 
 import cel
 
+from orchestrator.cel_faults import parse_fault
 from orchestrator.cel_syntax import Node, macro_depth, parse
 from orchestrator.declared_fields import AFTER, BEFORE, DeclaredFields, undeclared
 from orchestrator.declared_values import impossible
@@ -138,6 +139,9 @@ def compile_expression(source: str) -> Expression:
         raise ExpressionError(f"an expression of {len(source)} characters: {MAX_SOURCE} is the most")
     try:
         cel.compile(source)
+    except ValueError as error:
+        raise ExpressionError(parse_fault(source, str(error))) from None
+    try:
         tree = parse(source, ROOTS)
         leaves, rewritten = _rewrite(source, tree)
         program = cel.compile(rewritten)

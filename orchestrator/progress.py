@@ -45,12 +45,8 @@ class Progress:
         self._bar.start()
         self._task = self._bar.add_task("running", total=total)
 
-    def show(self, summary: RunSummary, notices: list[str]) -> None:
+    def show(self, summary: RunSummary) -> None:
         """Say where the run is, not more often than a person can read."""
-        while notices:
-            words = notices.pop(0)
-            notices[:] = [n for n in notices if n != words]
-            self.note(words)
         now = time.perf_counter()
         if now - self._shown_at < (EVERY_S if self._bar else PLAIN_EVERY_S):
             return

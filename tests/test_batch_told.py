@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.batch import RunOptions, RunSummary, arun_file
-from orchestrator.errors import InputError
+from orchestrator.commands.run import run
+from orchestrator.config.quantities import parse_money
+from orchestrator.errors import Cancelled, InputError, Outage, StoreError
 from tests.loopback import Loopback
 from tests.pipelines import POLICY, write_pipeline, write_tasks
 from tests.trail import command, rows
@@ -167,3 +169,43 @@ async def test_the_typical_cost_is_of_answered_runs_of_the_same_mode(tmp_path: P
     await run_with(asked(tmp_path, url, settings=hand_off), limit=7)
     last = await arun_file(asked(tmp_path, url))
     assert "(2 tasks at the mean of this pipeline's last 2 answered runs" in last.typical
+
+
+# -- costs and codes ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_typical_cost_is_told_before_the_worst_case(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tasks(tmp_path / "tasks.jsonl", 6)
+    one = asked(tmp_path, url)
+    await run_with(one, limit=4)
+    _, told = await command(capsys, *words(one))
+    assert re.search(r"^typical: .* \(2 tasks at .*\)\nworst case of the 2 tasks left: ", told, re.MULTILINE), told
+
+
+async def test_the_question_whether_to_go_on_names_the_typical_cost_first(tmp_path: Path, url: str) -> None:
+    write_tasks(tmp_path / "tasks.jsonl", 6)
+    one, questions = asked(tmp_path, url), list[str]()
+    await run_with(one, limit=4)
+    with pytest.raises(InputError, match="not started"):
+        await run_with(one, yes=False, max_cost=parse_money("0.000001 USD"),
+                       confirm=lambda question: bool(questions.append(question)))
+    assert re.match(r"typical: .*; worst case of the 2 tasks left: .*Go on\?$", questions[0])
+
+
+async def test_nothing_spent_is_nothing_of_a_currency(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tasks(tmp_path / "tasks.jsonl", 3)
+    one = asked(tmp_path, url)
+    await arun_file(one)
+    _, told = await command(capsys, *words(one))
+    assert re.search(r"^spent +0 USD +of this run", told, re.MULTILINE), told
+
+
+def test_the_help_tells_the_exit_codes_that_there_are() -> None:
+    """Each is tried in test_batch.py and test_cli.py."""
+    told = (run.help or "").partition("Exit codes: ")[2].partition("Examples:")[0]
+    errors = {kind.exit_code for kind in (StoreError, InputError, Outage, Cancelled)}
+    assert {int(code) for code in re.findall(r"\b\d+\b", told)} == errors | {0}

@@ -102,7 +102,7 @@ async def test_a_calibration_pauses_no_live_task_and_is_paused_by_none(tmp_path:
         (["--ledger", "--tasks", str(ORDERS)], "--tasks goes with --spend"),
         (["--ledger", "--validate"], "--validate goes with --labels"),
         (["--spend", "1"], "is not an amount of money"),
-        (["--ledger", "--max-regret", "3"], "not a number between 0 and 1"),
+        (["--ledger", "--max-regret", "3"], "'3' is not a share: write 3% or 0.03"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

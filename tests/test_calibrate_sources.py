@@ -93,8 +93,8 @@ async def test_too_few_labels_are_refused_before_anything_is_asked_and_told_what
     with pytest.raises(InputError, match=r"25 labels can't certify.*it takes 76") as caught:
         await calibrated(tmp_path, labels(20, 5), clients={"drafter": model, "validator": validator()})
     assert model.calls == []
-    assert "25 could reach 8.80% regret at 90% confidence" in caught.value.hint
-    assert "0.03 at 53% confidence" in caught.value.hint
+    assert "25 labels can't certify 3% regret at 90% confidence: " in str(caught.value)
+    assert "25 could reach 8.80% regret at 90% confidence, or 3% at 53% confidence, at best" in caught.value.hint
 
 
 async def test_a_nan_is_no_label(tmp_path: Path) -> None:

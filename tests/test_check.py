@@ -43,10 +43,21 @@ def test_a_file_that_does_not_load_is_the_only_error(tmp_path: Path) -> None:
     assert report.exit_code == 2
 
 
-def test_a_policy_given_for_a_pipeline_is_called_one(tmp_path: Path) -> None:
-    report = check(write_pipeline(tmp_path).parent / "policy.yaml")
-    assert [f.message.partition(":")[0] for f in report.findings] == ["this is a policy file, not a pipeline"]
-    assert report.summary == f"{tmp_path / 'policy.yaml'}: 1 error, 0 warnings"
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("policy.yaml", "this is a policy file, not a pipeline (give the pipeline whose step names it under "
+                        "`policy:`)"),
+        ("prices.yaml", "this is a price book, not a pipeline (give the pipeline that names it under `prices:`; "
+                        "`orchestrator prices show` shows what the book holds)"),
+    ],
+)
+def test_another_file_given_for_a_pipeline_is_called_what_it_is(tmp_path: Path, name: str, says: str) -> None:
+    path = write_pipeline(tmp_path).parent / name
+    (tmp_path / "prices.yaml").write_text("book: b\nprices: []\n")
+    report = check(path)
+    assert [f.message for f in report.findings] == [f"{path}:1: {says}"]
+    assert report.summary == f"{path}: 1 error, 0 warnings"
 
 
 @pytest.mark.parametrize(

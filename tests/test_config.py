@@ -56,6 +56,7 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
         (("{model: drafter}", "{modle: drafter}"), "modle", "'steps[0].draft.modle'; did you mean 'model'?"),
         (("{model: drafter}", "{model: draftr}"), "draftr", "no model of `models:`; did you mean 'drafter'?"),
         (("vllm:tiny", "vlm:tiny"), "vlm:", "did you mean 'vllm'?"),
+        (("vllm:tiny", "ollama:qwen3"), "use: ollama:qwen3", "write openai:qwen3 with `endpoints: [http://127.0.0.1:11434"),
         (("vllm:tiny", "tiny"), "use: tiny", "'tiny' is not KIND:NAME"),
         (("location: local", "location: lokal"), "lokal", "'lokal' is none of local, remote; did you mean 'local'?"),
         (("threshold: -0.05", "threshold: low"), "threshold: low", "steps[0].confidence.threshold"),

@@ -111,7 +111,7 @@ def test_an_unknown_number_is_no_number(name: str) -> None:
         ("__0 > 1.0", "'__0' is unknown"),
         (".value.qty == 1.0", "not understood"),
         ("value.parts.all(a, value.parts.all(b, value.parts.all(c, true)))", "3 comprehensions"),
-        ("(" * 200 + "true" + ")" * 200, "Failed to parse"),
+        ("(" * 200 + "true" + ")" * 200, "is nested too deeply"),
         ("true || " * 400 + "true", "characters: 2000 is the most"),
         ("__import__('os').system('true') == 1", "unknown"),
     ],
@@ -120,6 +120,26 @@ def test_what_does_not_compile_says_where_and_what_instead(source: str, says: st
     assert MAX_SOURCE == 2_000
     with pytest.raises(ExpressionError, match=says):
         compile_expression(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ('task.meta.x = "3"', "column 13: Syntax error: token recognition error at: '= '; did you mean '=='?"),
+        ("value.a ==\n  = 3", "line 2, column 3: Syntax error: token recognition error at: '= '; did you mean '=='?"),
+        ("value.a => 3", "column 9: Syntax error: token recognition error at: '=>'; did you mean '>='?"),
+        ("value.a and true", "column 9: Syntax error: mismatched input 'and'; did you mean '&&'?"),
+        ("value.a || not true", "column 16: Syntax error: extraneous input 'true'; did you mean '!'?"),
+        ("value.a | true", "column 9: Syntax error: token recognition error at: '| '; did you mean '||'?"),
+        ("true ? 1", "column 9: Syntax error: it ends too early"),
+        ("size(value", "column 11: Syntax error: missing ')' at its end"),
+        ("value.a ;", "column 9: Syntax error: token recognition error at: ';'"),
+    ],
+)
+def test_a_syntax_error_is_told_once_in_a_line_with_what_may_have_been_meant(source: str, says: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile_expression(source)
+    assert str(caught.value) == f"{source!r}, {says}"
 
 
 def test_size_counts_characters_and_not_bytes() -> None:

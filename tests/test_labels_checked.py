@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from orchestrator import Pipeline, Task
-from orchestrator.cli import run_command
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import InputError
 from orchestrator.quality.calibration.labels import Label, _counted, _fit_schema, read_labels
@@ -55,12 +54,6 @@ def test_bad_lines_are_told_together(tmp_path: Path) -> None:
 def test_labels_that_say_the_same_are_counted_once_and_that_is_said() -> None:
     assert _counted(1, 1) == "1 labelled task"
     assert _counted(3, 5) == "3 labelled tasks (2 more said the same of the same id, and count once)"
-
-
-def test_a_percentage_is_answered_with_the_share_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_pipeline(tmp_path / "p")
-    assert run_command(["calibrate", str(path), "--max-regret", "3%"]) == 2
-    assert "'3%' is not a number between 0 and 1: write 0.03" in capsys.readouterr().err
 
 
 async def test_nothing_to_replay_has_a_cause(tmp_path: Path) -> None:

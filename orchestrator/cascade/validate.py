@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 
-from orchestrator.cascade.draft import OUTAGE_POLL_S, cacheable, end, gather_all, leave_open, parse, spent
+from orchestrator.cascade.draft import cacheable, end, gather_all, leave_open, parse, spent
 from orchestrator.cascade.model import Model
 from orchestrator.cascade.prompts import (
     JUDGE_INSTRUCTIONS,
@@ -82,14 +82,8 @@ def _validator(run: Run, step: Step, rt: Runtime) -> tuple[Model | None, str]:
 
 
 async def _with_outages(run: Run, step: Step, rt: Runtime, model: Model) -> Validated:
-    while True:
-        try:
-            return await _ask_for_verdict(run, step, rt, model)
-        except Outage as error:
-            if _on_outage(rt) != "wait":
-                raise
-            rt.notices.append(f"waiting for the validator: {error}")
-            await asyncio.sleep(OUTAGE_POLL_S)
+    ask = partial(_ask_for_verdict, run, step, rt, model)
+    return await (rt.outages.through(model.alias, ask) if _on_outage(rt) == "wait" else ask())
 
 
 def _on_outage(rt: Runtime) -> str:

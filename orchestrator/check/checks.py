@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Literal
 
 from orchestrator.check.compiled import Checked
 from orchestrator.check.finding import Finding, compared_drafts, confidence_rules, faults_of, without_a_certificate
 from orchestrator.check.measures import measures_of
-from orchestrator.check.prices import priced_models
+from orchestrator.check.prices import how_to_price, priced_models
 from orchestrator.check.ranges import range_findings
 from orchestrator.check.residency import residency_findings
 from orchestrator.config.expression_names import reads_gate
@@ -161,9 +160,8 @@ def check_prices(checked: Checked) -> Iterator[Finding]:
         if one.price is None:
             means = "under a `budget:` every call of it is refused" if budget.limited else "its cost is unknown"
             level: Literal["error", "warning"] = "error" if budget.limited else "warning"
-            meant = get_close_matches(one.name, [entry.model for entry in book.prices] if book else [], 1)
-            hint = f"did you mean {meant[0]!r}?" if meant else f"`orchestrator prices pin {one.name} --book FILE`"
-            yield Finding(level, f"model {one.model}", f"no price for {one.name!r}: {means} ({hint})")
+            words = f"no price for {one.name!r}: {means} ({how_to_price(checked.loaded, one)})"
+            yield Finding(level, f"model {one.model}", words)
         elif budget.limited and one.currency != budget.currency:
             words = f"{one.name!r} is priced in {one.currency}: under a `budget:` in {budget.currency} every call of it"
             yield Finding("error", f"model {one.model}", f"{words} is refused")

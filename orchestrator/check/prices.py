@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.models.catalog import client_of
@@ -31,3 +33,16 @@ def priced_models(loaded: LoadedPipeline) -> list[PricedModel]:
         price, currency = (entry.name, entry.currency) if entry else (None, None)
         found.append(PricedModel(model=name, name=asked, price=price, currency=currency))
     return found
+
+
+def how_to_price(loaded: LoadedPipeline, one: PricedModel) -> str:
+    """What to write so that a model without a price has one, in words: near names of the book, and a command."""
+    config, book = loaded.config.models[one.model], loaded.book
+    file = shlex.quote(str(loaded.book_path)) if loaded.book_path else "FILE"
+    # LiteLLM's table is of providers' names; what is served elsewhere is priced by hand
+    figures = "" if config.kind == "litellm" else " --input X --output Y"
+    pin = f"`orchestrator prices pin {shlex.quote(one.name)}{figures} --book {file}`"
+    pin += "" if book else ", and name FILE under `prices:`"
+    known = dict.fromkeys([*(entry.model for entry in book.prices), *book.aliases]) if book else {}
+    near = " or ".join(map(repr, get_close_matches(one.name, known, 3)))
+    return f"did you mean {near}? Then name that as the model's `price:`; else {pin}" if near else pin

@@ -14,7 +14,6 @@ from orchestrator.check.lapsed import revoked_certificates
 from orchestrator.check.residency import Address, reachable_addresses
 from orchestrator.check.spent import budget_findings
 from orchestrator.config.loader import load_pipeline
-from orchestrator.config.yaml12 import read_yaml
 from orchestrator.errors import OrchestratorError
 from orchestrator.finance.phrases import counted
 
@@ -61,7 +60,7 @@ def check_pipeline(
     try:
         loaded = load_pipeline(path, env=env)
     except OrchestratorError as error:
-        return CheckReport(path=path, findings=(_is_a_policy(path) or fault("", error),))
+        return CheckReport(path=path, findings=(fault("", error),))
     findings: list[Finding] = []
     revoked = revoked_certificates(loaded, store, findings) if store is not None else {}
     checked = compiled(loaded, findings, revoked=revoked)
@@ -79,18 +78,6 @@ def check_pipeline(
         path=path, findings=_gravest_last(findings), resolved=loaded.resolved, probes=probes,
         addresses=tuple(reachable_addresses(loaded, checked.clients)) if residency else (),
     )
-
-
-def _is_a_policy(path: Path) -> Finding | None:
-    """Where a policy was given for a pipeline, the faults that it has as one say nothing."""
-    try:
-        data = read_yaml(path).data
-    except OrchestratorError:
-        return None
-    if not isinstance(data, Mapping) or "policy" not in data or "pipeline" in data or "steps" in data:
-        return None
-    words = "this is a policy file, not a pipeline: check the pipeline whose step names it under `policy:`"
-    return Finding("error", str(path), words)
 
 
 def _gravest_last(findings: list[Finding]) -> tuple[Finding, ...]:

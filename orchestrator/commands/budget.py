@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import MONEY, Parsed, json_option, store_option
+from orchestrator.commands.options import EXACT_SHARE, MONEY, Parsed, json_option, store_option
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -23,12 +23,6 @@ def _who(value: Any) -> Who:
     from orchestrator.config.budget import parse_who
 
     return parse_who(value)
-
-
-def _percent(value: Any) -> Decimal:
-    from orchestrator.config.budget import parse_percent
-
-    return parse_percent(value)
 
 
 scope_argument = click.argument("scope", type=Parsed("scope", _who))
@@ -81,7 +75,7 @@ def show(tasks: bool, store: str, as_json: bool) -> None:
 @click.option("--per-day", type=MONEY, help="In each UTC day.")
 @click.option("--per-month", type=MONEY, help="In each month of UTC.")
 @click.option("--total", type=MONEY, help="Ever.")
-@click.option("--soft", type=Parsed("percentage", _percent), help="Warn once this share of a limit is spent, like 80%.")
+@click.option("--soft", type=EXACT_SHARE, metavar="SHARE", help="Warn once this share of a limit is spent, like 80%.")
 @click.option("--new", is_flag=True, help="The store has not seen SCOPE yet, and that is right.")
 @store_option
 def set_(scope: Who, soft: Decimal | None, new: bool, store: str, **given: Money | None) -> None:

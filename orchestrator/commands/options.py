@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from orchestrator.records import Money
 
 DEFAULT_STORE = "sqlite:///orchestrator.db"
@@ -46,22 +48,19 @@ def _money(value: Any) -> Money:
     return parse_money(value)
 
 
-def _between_zero_and_one(value: Any) -> float:
-    """Raises ValueError that says what a percentage (`3%`, or 3) is as a share."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if 0.0 < number < 1.0:
-        return number
-    try:
-        share = float(str(value).strip().rstrip("%")) / 100.0
-    except ValueError:
-        share = 0.0
-    raise ValueError(f"{value!r} is not a number between 0 and 1" + (f": write {share:g}" if 0.0 < share < 1.0 else ""))
+def _exact_share(value: Any) -> Decimal:
+    from orchestrator.config.quantities import parse_inner_share
+
+    return parse_inner_share(value)
+
+
+def _share(value: Any) -> float:
+    return float(_exact_share(value))
 
 
 MONEY = Parsed("money", _money)
 """`20USD` or `20 USD`: an exact amount."""
-SHARE = Parsed("share", _between_zero_and_one)
-"""A probability that is neither 0 nor 1."""
+SHARE = Parsed("share", _share)
+"""`3%` or `0.03`: neither 0 nor 1."""
+EXACT_SHARE = Parsed("share", _exact_share)
+"""The same, of money."""

@@ -155,16 +155,20 @@ def check_prices(pipeline: Path, as_json: bool) -> int:
     Example:
       orchestrator prices check pipelines/order_lines/pipeline.yaml
     """
-    from orchestrator.check import priced_models
-    from orchestrator.commands.output import print_json, print_table
+    from orchestrator.check import how_to_price, priced_models
+    from orchestrator.commands.output import note, print_json, print_table
     from orchestrator.config.loader import load_pipeline
 
-    found = priced_models(load_pipeline(pipeline))
+    loaded = load_pipeline(pipeline)
+    found = priced_models(loaded)
     if as_json:
         print_json(found)
     else:
         rows = [(one.model, one.name, one.price or "no price: its cost would be unknown") for one in found]
         print_table(("model", "asked for as", "price"), rows)
+    for one in found:
+        if one.price is None:
+            note(f"{one.name}: {how_to_price(loaded, one)}")
     return 0 if all(one.price for one in found) else 1
 
 

@@ -48,9 +48,14 @@ AGAIN = ("budget", "outage", "handed_off", "failed")
 def run(as_json: bool, **given: Any) -> int:
     """Run a file of tasks (.jsonl or .csv) through a pipeline.
 
-    Says first what it can cost at most. Interrupted or killed, the same command goes on where it stopped; an answer
-    once received is never paid for twice. Lines that can't be taken go to OUT.rejected.jsonl and stop nothing. What was
-    handed off or failed stays so, until it is done --again: then its new outcome takes the old one's place in OUT.
+    Says first what it is likely to cost, where that is known, and what it can cost at most. Interrupted or killed, the
+    same command goes on where it stopped; an answer once received is never paid for twice. Lines that can't be taken go
+    to OUT.rejected.jsonl and stop nothing. What was handed off or failed stays so, until it is done --again: then its
+    new outcome takes the old one's place in OUT.
+
+    Exit codes: 0 every task is answered, declined or given to a person; 1 some failed or were rejected, or the run was
+    stopped (--max-cost, --max-failures, a limit on escalations), or the store failed; 2 the files or options are wrong,
+    or the run was not to be started; 3 a model can't be reached at the start; 130 interrupted.
 
     \b
     Examples:
@@ -108,6 +113,7 @@ def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
         return
     checks = f"{later} of it for spot checks and baselines" if (later := _money(summary.spent_afterwards)) else ""
     every, now = ("in all", "of this run") if summary.resumed else ("", "")
+    besides = ", ".join(filter(None, (checks, _unknown_costs(summary))))
     rows = [
         ("tasks", summary.tasks, every, _done_before(summary)),
         *((status, count, every, "") for status, count in sorted(summary.by_status.items()) if count),
@@ -118,7 +124,7 @@ def _print_summary(summary: RunSummary, *, as_json: bool) -> None:
         *((("left open", summary.left_open, now, "begun and not ended: the same command goes on"),)
           if summary.left_open else ()),
         *((("spot checks", summary.checked, now, f"{summary.checked_right} drafts right"),) if summary.checked else ()),
-        ("spent", _money(summary.spent) or "0", now, ", ".join(filter(None, (checks, _unknown_costs(summary))))),
+        ("spent", _money(summary.spent) or _nothing(summary), now, besides),
         ("seconds", f"{summary.seconds:.1f}", now, ""),
     ]
     print_table(("", "", "", ""), rows)
@@ -188,6 +194,12 @@ def _this_command(again: Iterable[str]) -> str:
 
 def _money(nano: Mapping[str, int]) -> str:
     return " + ".join(f"{n / 1_000_000_000:.6f} {currency}" for currency, n in sorted(nano.items()))
+
+
+def _nothing(summary: RunSummary) -> str:
+    """0 of the money that the models' prices are in."""
+    worst = summary.worst_case
+    return " + ".join(f"0 {cost.currency}" for cost in worst.costs) if worst and worst.costs else "0"
 
 
 def _unknown_costs(summary: RunSummary) -> str:

@@ -6,40 +6,23 @@ Buckets are of UTC.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Literal, get_args
 from urllib.parse import quote, unquote
 
-from pydantic import BeforeValidator, WithJsonSchema, model_validator
+from pydantic import model_validator
 
-from orchestrator.config.quantities import Amount
+from orchestrator.config.quantities import Amount, ExactShare
 from orchestrator.config.strict import Strict
 from orchestrator.records import Money
 
 Span = Literal["hour", "day", "month", "total"]
 SPANS: tuple[Span, ...] = get_args(Span)
 KEYS: dict[Span, str] = {"hour": "per_hour", "day": "per_day", "month": "per_month", "total": "total"}
-_PERCENT = re.compile(r"^\s*(\d{1,2}(?:\.\d{1,4})?)\s*%\s*$")
-
-
-def parse_percent(value: Any) -> Decimal:
-    """`80%` as 0.8: above 0 and below 100."""
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, str) and (found := _PERCENT.match(value)) and Decimal(found[1]) > 0:
-        return Decimal(found[1]) / 100
-    raise ValueError(f"{value!r} is not a share of a limit: write a percentage between 0% and 100%, like 80%")
-
-
-Percent = Annotated[
-    Decimal, BeforeValidator(parse_percent),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{1,2}(\.\d{1,4})? ?%$", "examples": ["80%"]}),
-]
 
 
 class SpanLimits(Strict):
@@ -61,7 +44,7 @@ class BudgetConfig(SpanLimits):
     but a task's; `when_spent` says what becomes of a task that finds one of them spent."""
 
     per_task: Amount | None = None
-    soft: Percent | None = None
+    soft: ExactShare | None = None
     tenants: SpanLimits = SpanLimits()
     when_spent: Literal["hand_off", "fail"] = "hand_off"
 

@@ -17,18 +17,28 @@ M = TypeVar("M", bound=BaseModel)
 NOT_SHOWN = frozenset({"api_key", "litellm_params", "extra_body", "endpoints"})
 """Keys whose values may hold a secret: named in an error, never quoted."""
 
+KINDS: Mapping[str, str] = {"pipeline": "a pipeline", "policy": "a policy file", "book": "a price book"}
+"""By the key that every file of the kind has, and none of another."""
+_BELONGS: Mapping[str, str] = {
+    "policy": "the pipeline whose step names it under `policy:`",
+    "book": "the pipeline that names it under `prices:`; `orchestrator prices show` shows what the book holds",
+}
+_NAMED_UNDER = {"policy": "policy", "book": "prices"}
+
 _SHOWN_VALUE = 80
 _HOLDS: Mapping[type, str] = {str: "plain text", list: "a list"}
 
 
 def validated(model: type[M], document: Document) -> M:
-    """`document` as a `model`. Raises one ConfigError that lists every fault."""
+    """`document` as a `model`. Raises one ConfigError that lists every fault, or says that it is a file of another
+    kind."""
     if not isinstance(document.data, dict):
         kind = "empty" if document.data is None else _HOLDS.get(type(document.data), "a single value")
         raise ConfigError(
             f"the file is {kind}, where a map of keys is needed: YAML with lines like `key: value`",
             file=str(document.path), line=1,
         )
+    _of_this_kind(model, document)
     try:
         return model.model_validate(document.data)
     except Invalid as error:
@@ -48,6 +58,20 @@ def nearest(word: str, known: Sequence[str]) -> str:
     if found := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
         return f"; did you mean {found[0]!r}?"
     return f"; known are {', '.join(sorted(known))}" if known else ""
+
+
+def _of_this_kind(model: type[BaseModel], document: Document) -> None:
+    """What a price book lacks as a pipeline says nothing: what it is does."""
+    wanted = next((key for key in KINDS if key in model.model_fields), None)
+    given = next((key for key in KINDS if key in document.data), None)
+    if wanted is None or given is None or wanted in document.data:
+        return
+    named = f"the file that a pipeline names under `{_NAMED_UNDER.get(wanted)}:`"
+    meant = _BELONGS[given] if wanted == "pipeline" else named
+    raise ConfigError(
+        f"this is {KINDS[given]}, not {KINDS[wanted]}", file=str(document.path), line=document.line((given,)),
+        hint=f"give {meant}",
+    )
 
 
 def _config_error(model: type[BaseModel], document: Document, error: Invalid) -> ConfigError:

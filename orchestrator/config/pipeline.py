@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.budget import BudgetConfig as BudgetConfig
 from orchestrator.config.budget import SpanLimits as SpanLimits
-from orchestrator.config.quantities import Seconds, Share
+from orchestrator.config.quantities import InnerShare, Seconds, Share
 from orchestrator.config.strict import Strict as Strict
 from orchestrator.config.strict import fault as fault
 from orchestrator.config.telemetry import TelemetryConfig
@@ -21,6 +21,8 @@ from orchestrator.records import Location, Mode, ValidateMode
 Thinking = Literal["off", "low", "medium", "high"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 MODEL_KINDS = ("embedded", "vllm", "openai", "litellm", "python")
+_SPEAK_OPENAI = {"ollama": 11434, "lmstudio": 1234, "llamacpp": 8080, "llama.cpp": 8080, "sglang": 30000}
+"""Servers that are named as a kind, and where each listens unless told otherwise."""
 
 
 class Serve(Strict):
@@ -71,6 +73,9 @@ class ModelConfig(Strict):
         if kind not in MODEL_KINDS:
             near = difflib.get_close_matches(kind, MODEL_KINDS, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
+            if port := _SPEAK_OPENAI.get(kind.lower()):
+                address = f"http://127.0.0.1:{port}/v1"
+                meant = f"; {kind} speaks OpenAI's protocol: write openai:{target} with `endpoints: [{address}]`"
             raise ValueError(f"{use!r} is not KIND:NAME with a kind of {', '.join(MODEL_KINDS)}{meant}")
         if not target.strip():
             raise ValueError(f"{use!r} names no model after the colon")
@@ -206,8 +211,8 @@ class DriftConfig(Strict):
     default what the certificate itself leaves: 1 - its confidence); `calibration_error` is how far a fitted confidence
     may be from the truth on average."""
 
-    false_alarm: Annotated[float | None, Field(gt=0.0, lt=1.0)] = None
-    calibration_error: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    false_alarm: InnerShare | None = None
+    calibration_error: InnerShare = 0.05
 
 
 class LapseHook(Strict):

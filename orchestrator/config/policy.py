@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from orchestrator.config.pipeline import Name, Strict
+from orchestrator.config.quantities import SomeShare
 from orchestrator.records import Location, ValidateMode
 
 BeforeAction = Literal["escalate", "hand_off", "decline"]
@@ -20,7 +21,7 @@ class Rule(Strict):
     name: Name
     when: str | None = None
     guard: str | None = None
-    sample: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    sample: SomeShare | None = None
     message: str | None = None
 
     @model_validator(mode="after")

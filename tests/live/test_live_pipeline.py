@@ -70,8 +70,8 @@ class KillsTheServer(Progress):
     def note(self, words: str) -> None:
         self.noted.append(words)
 
-    def show(self, summary: RunSummary, notices: list[str]) -> None:
-        super().show(summary, notices)
+    def show(self, summary: RunSummary) -> None:
+        super().show(summary)
         if summary.written >= 20 and self._again.ident is None:
             server = vllm_server.status(self._live.config, state_dir=self._live.state_dir).server
             assert server is not None

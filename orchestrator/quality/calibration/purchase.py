@@ -12,7 +12,7 @@ from orchestrator.errors import InputError
 from orchestrator.quality.calibration.bounds import TaskBound
 from orchestrator.quality.calibration.drafting import named, validated_id
 from orchestrator.quality.calibration.evidence import Asked, Place
-from orchestrator.quality.calibration.guarantees import best_guarantee, needed
+from orchestrator.quality.calibration.guarantees import best_guarantee, capital, needed, percent
 from orchestrator.records import Money, Task
 from orchestrator.store.statements import among, chunks, table
 from orchestrator.store.tables import CallRow, Run
@@ -29,7 +29,7 @@ DRAFTING = ("draft", "sample")
 class Purchase:
     """`bound` is the most that one record can cost, `expected` what it costs by the average of `recorded` validations
     (None: none is recorded). `tasks` stand ready; `spent` of the sum is spent already. `takes` records are needed, of
-    which a share is set apart to fit on."""
+    which a share is set apart to fit on. `fewer` says why some tasks were left out."""
 
     limit: Money
     spent: Money
@@ -39,6 +39,7 @@ class Purchase:
     tasks: int
     takes: int
     unpriced: tuple[str, ...] = ()
+    fewer: str = ""
 
     @property
     def at_least(self) -> int:
@@ -62,9 +63,11 @@ class Purchase:
             lines.append(f"{self.spent} of {self.limit} are spent already")
         count = f"{self.at_least:,}" if self.expected is None else f"{self.at_least:,} to {self.likely:,}"
         more = "" if self.expected is not None else " or, since most cost far less than the most, many more"
-        lines.append(f"{self.limit} buys {count} records{more}, of {self.tasks:,} tasks at hand")
+        records = "record" if count == "1" else "records"
+        lines.append(f"{self.limit} buys {count} {records}{more}, of {self.tasks:,} tasks at hand")
         lines.append(
-            f"at most {asked.max_regret:.4g} regret at {asked.confidence:.4g} confidence takes {self.takes} at least"
+            f"at most {percent(asked.max_regret)} regret at {percent(asked.confidence)} confidence takes {self.takes} "
+            "at least"
         )
         if self.likely:
             lines.append(f"{self.likely:,} can certify {best_guarantee(self.likely, asked.confidence)} at best")
@@ -75,7 +78,8 @@ class Purchase:
         Where none is recorded, only a sum that is too little for a single one is refused: they are bought as it goes.
         """
         if self.tasks < self.takes:
-            raise InputError(f"{self.words(asked)}: too few tasks", hint="give more with --tasks FILE, or ask for less")
+            hint = "give more with --tasks FILE, or ask for less" + (f". {capital(self.fewer)}" if self.fewer else "")
+            raise InputError(f"{self.words(asked)}: too few tasks", hint=hint)
         if self.expected is not None and self.likely < self.takes:
             enough = Money(nano=self.expected.nano * self.takes + self.bound.nano, currency=self.expected.currency)
             raise InputError(f"{self.words(asked)}: too little", hint=f"give {enough} or more, or ask for less")
@@ -88,9 +92,11 @@ class Purchase:
             return
         each = -(-spent.nano // records) if records else self.bound.nano
         enough = Money(nano=each * self.takes + self.bound.nano, currency=spent.currency)
+        bought = "1 record" if records == 1 else f"{records:,} records"
         raise InputError(
-            f"bought {records:,} records for {spent} of {self.limit}; at most {asked.max_regret:.4g} regret at "
-            f"{asked.confidence:.4g} confidence takes {self.takes:,} at least; what is left may not pay for another",
+            f"bought {bought} for {spent} of {self.limit}; at most {percent(asked.max_regret)} regret at "
+            f"{percent(asked.confidence)} confidence takes {self.takes:,} at least; what is left may not pay for "
+            "another",
             hint=f"what was bought is kept and counts: give {enough} in all, by what they cost so far, or ask for less",
         )
 
