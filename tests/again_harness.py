@@ -10,14 +10,12 @@ import argparse
 import json
 import os
 import random
-import signal
 import tempfile
-import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.kill_harness import UNDER_WAY, Provider, _count, _finish, _rows
+from tests.kill_harness import Provider, _count, _finish, _rows, kill_under_way
 from tests.pipelines import POLICY, write_pipeline, write_tasks
 
 ESCALATE = {**POLICY, "otherwise": "escalate"}
@@ -52,20 +50,12 @@ def kill_and_do_again(folder: Path, *, kills: int, tasks: int, seed: int = 0) ->
         _finish(_fork(_pipeline(folder, provider.url, "0.001 USD"), file, folder))
         rich = _pipeline(folder, provider.url, "1 USD")
         draw = random.Random(seed)
-        killed = 0
-        while killed < kills:
+        for number in range(kills):
             before = provider.log.stat().st_size
             child = _fork(rich, file, folder, "budget")
-            while provider.log.stat().st_size < before + UNDER_WAY and os.waitpid(child, os.WNOHANG) == (0, 0):
-                time.sleep(0.002)
-            time.sleep(draw.uniform(0.0, 0.12))
-            os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-            if not os.WIFSIGNALED(status):
-                raise RuntimeError(f"the run ended before it could be killed {killed + 1} times: give more tasks")
-            killed += 1
+            kill_under_way(child, folder, provider, before, draw, in_flight=number == 0)
         _finish(_fork(rich, file, folder, "budget"))
-        return _account(folder, provider, killed)
+        return _account(folder, provider, kills)
     finally:
         provider.stop()
 

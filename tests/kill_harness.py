@@ -25,10 +25,11 @@ from tests.pipelines import POLICY, write_pipeline, write_tasks
 LATENCY_MS = 4
 SIBLINGS = """SELECT count(*) FROM call WHERE state = 'unsettled' AND run_id IN
     (SELECT run_id FROM run WHERE owner_id IN (SELECT owner_id FROM owner WHERE pid <> ?))"""
-IN_FLIGHT = """SELECT count(*) FROM call WHERE state = 'intent'
-    AND owner_id IN (SELECT owner_id FROM owner WHERE pid = ?)"""
-UNDER_WAY = 1500
-"""Bytes of the provider's log that say a run is past its probes and asking for drafts."""
+ASKED = "SELECT count(*) FROM call WHERE owner_id IN (SELECT owner_id FROM owner WHERE pid = ?)"
+IN_FLIGHT = f"{ASKED} AND state = 'intent'"
+UNDER_WAY, DEEP = 1500, 20_000
+"""Bytes of the provider's log: that say a run is past its probes and asking for drafts; and within which it is killed
+(100 requests or so), however fast the machine is."""
 CHECKED = {"name": "checked", "when": 'task.input.text.endsWith("7")', "then": "escalate"}
 
 
@@ -56,7 +57,7 @@ class Provider:
         port_file = folder / "port"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.loopback", "--port-file", str(port_file), "--log", str(self.log),
-             "--latency-ms", str(LATENCY_MS), "--models", "drafter,validator"],
+             "--latency-ms", str(LATENCY_MS), "--models", "drafter,validator", "--seconds", "3600"],
         )
         while not port_file.exists() or not port_file.read_text().strip():
             if self._process.poll() is not None:
@@ -81,20 +82,11 @@ def kill_and_resume(folder: Path, *, kills: int, tasks: int, seed: int = 0) -> A
         pipeline = _pipeline(folder, provider.url)
         file = write_tasks(folder / "tasks.jsonl", tasks)
         draw = random.Random(seed)
-        killed = 0
-        while killed < kills:
+        for number in range(kills):
             before = provider.log.stat().st_size
-            child = _fork(pipeline, file, folder)
-            while provider.log.stat().st_size < before + UNDER_WAY and os.waitpid(child, os.WNOHANG) == (0, 0):
-                time.sleep(0.002)
-            time.sleep(draw.uniform(0.0, 0.12))
-            os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-            killed += os.WIFSIGNALED(status)
-            if not os.WIFSIGNALED(status):
-                raise RuntimeError(f"the run ended before it could be killed {killed + 1} times: give more tasks")
+            kill_under_way(_fork(pipeline, file, folder), folder, provider, before, draw, in_flight=number == 0)
         _finish(_fork(pipeline, file, folder))
-        return _account(folder, provider, killed, [folder / "tasks.out.jsonl"])
+        return _account(folder, provider, kills, [folder / "tasks.out.jsonl"])
     finally:
         provider.stop()
 
@@ -110,20 +102,56 @@ def kill_one_of_four(folder: Path, *, tasks: int) -> Account:
                      for i in range(tasks)]
             files.append(folder / f"part{worker}.jsonl")
             files[-1].write_text("\n".join(lines) + "\n")
-        children = [_fork(pipeline, file, folder) for file in files]
-        while len(provider.seen()) < tasks or not _count(folder, IN_FLIGHT, children[0]):
-            time.sleep(0.01)
-        os.kill(children[0], signal.SIGKILL)
-        _, status = os.waitpid(children[0], 0)
-        for child in children[1:]:
+        children = {_fork(pipeline, file, folder): file for file in files}
+        while not provider.seen() or not all(_count(folder, ASKED, child) for child in children):
+            time.sleep(0.002)
+        while not (held := next((child for child in children if _held_in_flight(child, folder)), 0)):
+            if all(map(_has_ended, children)):
+                raise RuntimeError("all runs ended before one could be killed: give more tasks")
+        _kill(held)
+        for child in children.keys() - {held}:
             _finish(child)
-        touched = _count(folder, SIBLINGS, children[0])
-        _finish(_fork(pipeline, files[0], folder))
-        outs = [file.with_suffix(".out.jsonl") for file in files]
-        account = _account(folder, provider, int(os.WIFSIGNALED(status)), outs)
+        touched = _count(folder, SIBLINGS, held)
+        _finish(_fork(pipeline, children[held], folder))
+        account = _account(folder, provider, 1, [file.with_suffix(".out.jsonl") for file in files])
         return Account(**{**asdict(account), "siblings_unsettled": touched})
     finally:
         provider.stop()
+
+
+def kill_under_way(
+    child: int, folder: Path, provider: Provider, before: int, draw: random.Random, *, in_flight: bool
+) -> None:
+    """Kill the run once the provider's log has grown from `before` bytes by so many; `in_flight`: at a moment when it
+    has calls in flight for sure."""
+    depth = before + draw.randint(UNDER_WAY, DEEP)
+    while provider.log.stat().st_size < depth and not _has_ended(child):
+        time.sleep(0.002)
+    time.sleep(draw.uniform(0.0, 0.01))
+    while in_flight and not _held_in_flight(child, folder) and not _has_ended(child):
+        time.sleep(0.002)
+    _kill(child)
+
+
+def _held_in_flight(child: int, folder: Path) -> bool:
+    """Hold the process still; False where it has no call in flight then: it goes on."""
+    os.kill(child, signal.SIGSTOP)
+    stopped = os.waitid(os.P_PID, child, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+    if stopped and stopped.si_code == os.CLD_STOPPED and _count(folder, IN_FLIGHT, child):
+        return True
+    os.kill(child, signal.SIGCONT)
+    return False
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        raise RuntimeError("the run ended before it could be killed: give more tasks")
 
 
 def _pipeline(folder: Path, url: str) -> Path:

@@ -67,7 +67,7 @@ async def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None
 async def test_the_screen_says_which_costs_are_unknown_and_which_figures_are_of_this_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("orchestrator.cascade.draft.OUTAGE_POLL_S", 0.05)
+    monkeypatch.setattr("orchestrator.cascade.outages.POLL_S", 0.05)
     write_tasks(tmp_path / "tasks.jsonl", 5)
     async with Loopback(models=MODELS) as server:
         asked = options(tmp_path, server.url)
@@ -141,7 +141,7 @@ async def test_a_changed_configuration_is_not_mixed_into_a_run_by_accident(tmp_p
 
 async def test_a_drafter_that_goes_down_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers, is gone for longer than every retry, and comes back on the same port: nothing is lost."""
-    monkeypatch.setattr("orchestrator.cascade.draft.OUTAGE_POLL_S", 0.05)
+    monkeypatch.setattr("orchestrator.cascade.outages.POLL_S", 0.05)
     monkeypatch.setattr("orchestrator.models.limits.CircuitBreaker.check", lambda self: False)
     write_tasks(tmp_path / "tasks.jsonl", 40)
     first = Loopback(models=MODELS, latency_s=0.01)

@@ -151,7 +151,7 @@ async def test_threads_with_stores_of_their_own_never_overspend(opened: Opener, 
 
     async def reserve(number: int) -> None:
         store = await Store.open(url)
-        start.wait(60)
+        start.wait(300)
         tries = (store.intend(intent(f"{number}-{i}", bound=usd(7), budgets=(line(200),))) for i in range(10))
         results = await asyncio.gather(*tries, return_exceptions=True)
         passed.append(sum(r is None for r in results))
@@ -177,7 +177,7 @@ async def test_processes_never_overspend(opened: Opener, url: str) -> None:
             worker.stdin.write("go\n")
             worker.stdin.flush()
         passed = [int(worker.stdout.readline()) for worker in workers]
-        assert [worker.wait(30) for worker in workers] == [0, 0, 0]
+        assert [worker.wait(300) for worker in workers] == [0, 0, 0]
     finally:
         for worker in workers:
             worker.kill()

@@ -22,7 +22,7 @@ def run(module: str, folder: Path, *arguments: str) -> str:
     """What the example prints. A warning that nobody handles is an error there too."""
     done = subprocess.run(
         [sys.executable, "-m", f"examples.{module}", *arguments], cwd=folder, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDEVMODE": "", "PYTHONDONTWRITEBYTECODE": "1"}, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDEVMODE": "", "PYTHONDONTWRITEBYTECODE": "1"}, timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

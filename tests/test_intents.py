@@ -191,7 +191,7 @@ def test_every_intent_is_one_token_and_a_question_stands_as_vllm_will_see_it(nam
     if not vllm_command.installed(python):
         pytest.skip(f"no vLLM in {python}: `bash .ci/vllm.sh` installs one")
     done = subprocess.run(
-        [python, "-c", TOKENIZED, name, DATA / name], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [python, "-c", TOKENIZED, name, DATA / name], cwd=ROOT, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
 

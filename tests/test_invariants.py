@@ -82,7 +82,7 @@ async def test_the_ledger_holds_every_request_that_any_fault_let_through(tmp_pat
     """Each fault, retried once, at drafter and validator: id by id, what the provider logged."""
     db = tmp_path / "s.db"
     async with Loopback(models=MODELS) as server:
-        fast = at(server, stream=stream, retries=1, timeout="300ms", deadline="2s")
+        fast = at(server, stream=stream, retries=1, timeout="1s", deadline="8s")
         path = write_pipeline(
             tmp_path / "p", drafter=fast, validator=fast, policy=ESCALATE, on_drafter_outage="escalate",
             on_validator_outage="hand_off",

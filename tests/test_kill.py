@@ -16,7 +16,7 @@ KILLS = int(os.environ.get("ORCHESTRATOR_KILLS", "6"))
 def account(*arguments: str) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.kill_harness", *arguments], capture_output=True, text=True, check=False,
-        timeout=900,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])

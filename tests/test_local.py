@@ -69,7 +69,7 @@ def local_pipeline(folder: Path, url: str, **settings: Any) -> Path:
 
 async def contacts_of(folder: Path, argv: list[str]) -> list[Contact]:
     log = folder / "contacts"
-    return await asyncio.to_thread(watched, argv, log=log, env=EXPORTERS, timeout_s=100)
+    return await asyncio.to_thread(watched, argv, log=log, env=EXPORTERS, timeout_s=400)
 
 
 async def test_the_sdk_contacts_nobody_but_the_local_models(tmp_path: Path) -> None:

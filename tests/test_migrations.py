@@ -95,5 +95,5 @@ def test_processes_may_make_the_same_store_at_once(tmp_path: Path) -> None:
         secrets = [out.readline() for _, out in talks if out]
         assert secrets == [secrets[0]] * 4
         assert secrets[0]
-    assert [process.communicate(timeout=60)[0] for process in processes] == [""] * 4
+    assert [process.communicate(timeout=300)[0] for process in processes] == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4

@@ -125,7 +125,7 @@ async def test_an_answer_that_nothing_follows_is_on_disk_soon(sqlite_url: str, d
     await store.settle(settlement())
     if then != "nothing":
         assert await store.cache_purge("nobody's") == 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while disk.rows("SELECT state FROM call") != [("settled",)]:
             await disk.next_commit()
     await store.aclose()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Outcome, Pipeline, Task
+from orchestrator.cascade.given import run_of
 from orchestrator.cascade.keys import FORMAT_OVERHEAD, TOKENS_OVERHEAD, asked_tier, upper_bound
 from orchestrator.cascade.pricing import Pricing
 from orchestrator.cascade.reservation import Budgets
@@ -100,7 +101,7 @@ async def test_usage_is_not_lost_when_a_stream_is_cut(tmp_path: Path, kind: str)
 
 
 async def test_a_call_that_timed_out_may_be_billed_and_so_it_is_never_free(tmp_path: Path) -> None:
-    outcome = await served(tmp_path, ["hang", "ok"], timeout="200ms")
+    outcome = await served(tmp_path, ["hang", "ok"], timeout="3s")  # the other answer comes within that
     assert [(call.state, call.cost is None) for call in outcome.calls[:2]] == [("unsettled", True), ("settled", False)]
 
 
@@ -172,10 +173,10 @@ async def test_an_image_is_refused_under_a_budget(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path / "p", budget={"per_day": "1 USD"})
     async with Pipeline.load(path, store="memory:", clients=clients) as pipeline:
         rt = await pipeline.runtime()
-        model, book = rt.steps[0].drafter, rt.loaded.book
-        run, budgets = pipeline._run(Task(id="t", input={"text": "x"}), rt), Budgets("labels", rt.config.budget)
+        model, book, now = rt.steps[0].drafter, rt.loaded.book, datetime.now(UTC).timestamp()
+        run, budgets = run_of(Task(id="t", input={"text": "x"}), now), Budgets("labels", rt.config.budget)
     request = asking([{"type": "image_url", "image_url": {"url": "https://example.org/map.png"}}])
-    pricing, now = Pricing(book), datetime.now(UTC).timestamp()
+    pricing = Pricing(book)
     bound = pricing.bound(model, request, upper_bound(request, model.config), now)
     assert bound is None
     with pytest.raises(UnpricedCall, match="can't be bounded"):

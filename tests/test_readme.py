@@ -86,7 +86,7 @@ def test_python_blocks_of_a_page_run_one_after_the_other(page: Path, tmp_path: P
     script.write_text(_as_script(page), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", str(script)], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}, timeout=900,
     )
     assert done.returncode == 0, f"{page}\n{done.stderr}"
 

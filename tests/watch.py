@@ -42,7 +42,7 @@ class Contact:
 
 
 def watched(
-    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, timeout_s: float = 120.0
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, timeout_s: float = 400.0
 ) -> list[Contact]:
     """What `argv` (a script and its arguments) contacts under the hostile environment. Fails if the script does."""
     command = [sys.executable, "-m", "tests.watch", str(log), *argv]
