@@ -175,6 +175,7 @@ class Pipeline:
 
     async def __aenter__(self) -> Self:
         await self.runtime()
+        await asyncio.to_thread(lambda: self.graph)  # LangGraph takes its time to import: not that of the first task
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -213,7 +214,7 @@ class Pipeline:
 
     def __enter__(self) -> Self:
         self._closed = False
-        self._thread().call(self.runtime)
+        self._thread().call(self.__aenter__)
         return self
 
     def __exit__(self, *exc: object) -> None:
