@@ -241,10 +241,14 @@ async def test_a_file_that_is_taken_away_is_written_no_more(sqlite_url: str, tmp
     await store.aclose()
 
 
+def remove(folder: Path) -> None:
+    for file in folder.glob("store.db*"):
+        file.unlink()
+
+
 async def test_a_file_in_the_place_of_the_one_that_was_opened_is_not_written(sqlite_url: str, tmp_path: Path) -> None:
     store = await Store.open(sqlite_url)
-    for file in tmp_path.glob("store.db*"):
-        file.unlink()
+    remove(tmp_path)
     other = await Store.open(sqlite_url)
     with pytest.raises(StoreError, match="was replaced by another"):
         await run_to_the_end(store)
