@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Json = Any
 Features = Mapping[str, float | None]
@@ -184,12 +184,25 @@ class Draft:
     sample: int = 0
 
 
+class Fate(NamedTuple):
+    """What one rule makes of a draft that comes to it, with the chance that it is drawn (1.0: it draws nothing)."""
+
+    action: Action
+    chance: float = 1.0
+    to: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What the policy said, by which rule, and why, in words.
 
-    `certified` is False where the threshold is a plain number. `propensity` is the logged probability of a
-    spot check of this run (None where no sampling rule was reached). `mode` and `to` override the step's validate.
+    `certified` is False where the threshold is a plain number. `mode` and `to` override the step's validate.
+
+    `look` is the propensity of the draft: the probability, over all draws of its policy, that the validator comes to
+    see it (docs/policies.md); None where it is drawn again. `propensity` is the probability of a spot check, given that
+    the draft is accepted (None where no sampling rule was reached). `compared`: could the draft, by some draws, come to
+    the rule that compares its confidence? None of the three depends on what was drawn. `fates` are those of all rules
+    that could decide, until the decision is bounded by what is possible.
     """
 
     action: Action
@@ -204,6 +217,9 @@ class Decision:
     to: str | None = None
     message: str | None = None
     forbid: frozenset[str] = frozenset()
+    look: float | None = None
+    compared: bool | None = None
+    fates: tuple[Fate, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

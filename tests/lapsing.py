@@ -13,6 +13,8 @@ from orchestrator.testing import ScriptedModel
 from tests.pipelines import POLICY, write_pipeline
 
 A, B = {"label": "a"}, {"label": "b"}
+OTHER_DRAFTS = {"created": "2026-02-01", "tried_on": {"attempt": 0, "drafts": "b2:0123"}}
+"""What makes a certificate another one, though its threshold be the same."""
 LOOK = {"name": "look", "sample": 1.0, "then": "spot_check"}
 
 

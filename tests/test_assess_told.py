@@ -80,6 +80,26 @@ async def test_lines_left_out_are_counted_by_reason_with_the_first_of_them(tmp_p
     assert done.drafted == 600
 
 
+async def test_a_message_in_parts_of_text_is_read_and_one_with_an_image_is_left_out_by_its_name(tmp_path: Path) -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    parts = [[text("sure"), text("900")], [text("sure 901"), image], [image], [], [{"type": "text"}], [text(" ")], None]
+    logs = more(log(tmp_path / "logs.jsonl", texts(450, 150)), *(
+        {"request": {"messages": [{"role": "user", "content": content}]}, "response": '{"label":"a"}'}
+        for content in parts
+    ))
+    model = drafter()
+    done = await assessed(pipeline(tmp_path), logs, model)
+    assert done.drafted == 601
+    assert "sure\n900" in {str(call.request.messages[-1]["content"]).strip() for call in model.calls}
+    assert done.lines_left_out == {"without a user message of plain text": 6}
+    assert "6 lines left out: 6 without a user message of plain text (first: line 602: there is no user message of " \
+        "plain text)" in done.words.splitlines()
+
+
+def text(said: str) -> dict[str, str]:
+    return {"type": "text", "text": said}
+
+
 async def test_an_answer_that_breaks_the_output_schema_can_equal_no_draft_and_is_left_out(tmp_path: Path) -> None:
     logs = more(log(tmp_path / "logs.jsonl", texts(450, 150)), *({"messages": USER, "answer": {"label": "z"}},) * 3)
     done = await assessed(pipeline(tmp_path), logs)

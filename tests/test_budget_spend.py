@@ -9,6 +9,8 @@ import orjson
 import pytest
 
 from orchestrator.errors import InputError
+from orchestrator.quality.calibration.evidence import Asked
+from orchestrator.quality.calibration.purchase import Purchase
 from orchestrator.quality.calibration.spending import by_spending
 from orchestrator.records import Money
 from tests.calibrations import calibrated, drafter, labels, validator
@@ -29,6 +31,14 @@ async def test_a_sum_below_the_worst_case_of_the_records_needed_buys_them_all_th
     done = await calibrated(tmp_path, by_spending(Money(nano=40_000_000), tasks(tmp_path, 120), tell=told.append))
     assert done.certificate.n == 120
     assert re.search(r"buys \d records or, since most cost far less than the most, many more, of 120 tasks", told[0])
+
+
+def test_one_record_is_no_records() -> None:
+    one = Purchase(limit=Money(nano=10), spent=Money(nano=0), bound=Money(nano=8), expected=None, recorded=0, tasks=5,
+                   takes=76)
+    assert "buys 1 record or" in one.words(Asked(max_regret=0.03))
+    with pytest.raises(InputError, match="bought 1 record for"):
+        one.check_bought(1, Money(nano=8), Asked(max_regret=0.03))
 
 
 async def test_a_sum_that_is_used_up_too_early_says_how_many_it_bought_and_what_the_rest_takes(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ async def test_a_measured_validator_gives_costs_and_a_regret_of_its_own(tmp_path
     wrong = ScriptedModel(lambda request: {"label": "c"}, name="validator")
     done = await calibrated(tmp_path, labels(90, 30), validate=True, clients={"drafter": drafter(), "validator": wrong})
     assert done.certificate.validator_accuracy == 0.0
+    written = json.loads(done.path.read_text())
+    assert written["validator_asked"] == written["validator_wrong"] == written["accepted"] == 120
     assert done.certificate.base_loss == 0.0  # nothing is missed where the validator is wrong as well
     assert done.certificate.cost_ratio is not None
     assert done.certificate.recommendation == "always_draft"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.check import check_pipeline
 from orchestrator.config.loader import load_pipeline
 from orchestrator.errors import ConfigError, InputError
 from orchestrator.pipeline import Pipeline
@@ -197,6 +199,17 @@ async def test_a_threshold_behind_a_gate_is_certified_on_what_the_gate_lets_thro
     assert load_pipeline(tmp_path / "p").steps[0].confidence.problem is None
 
 
+async def test_what_is_run_for_a_gate_that_is_not_there_calibrates_the_gate(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path / "p", step=GATED, policy=BY_GATE)
+    command = f"run `orchestrator calibrate {path} --labels FILE --gate`"
+    said = [one.message for one in check_pipeline(path).findings]
+    assert any(command in one for one in said)
+    assert any("label.json; run `orchestrator calibrate" in one and "--labels FILE`" in one for one in said)
+    with pytest.raises(InputError, match="the gate stops them") as caught:
+        await calibrated(tmp_path, short_and_long(400))
+    assert command in str(caught.value)
+
+
 async def test_a_gate_that_the_pipeline_does_not_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="names no certificate file for a gate"):
         await calibrated(tmp_path, labels(100, 0), gate=True)
@@ -233,6 +246,26 @@ def test_what_was_tried_on_is_kept_without_its_ids() -> None:
     assert "customer" not in json.dumps(kept)
     before = {"tried_on": kept, "fingerprint": fingerprint}
     assert "(10 of 10 were tried on before)" in this_try(asked, known[40:], before, fingerprint).note
+
+
+async def test_the_same_records_and_confidence_are_no_second_try_whatever_share_was_to_be_set_apart(
+    tmp_path: Path,
+) -> None:
+    """The raw signal is kept both times."""
+    first = await calibrated(tmp_path, tasks_of(110), step_config=FITTED, max_regret=0.2, clients=clients())
+    again = await calibrated(tmp_path, tasks_of(110), fit_share=0.0, max_regret=0.2, clients=clients())
+    assert again.certificate == first.certificate
+    assert "on these records (" not in again.words
+
+
+def test_another_confidence_of_the_same_records_is_a_second_try() -> None:
+    known = [Known(id=str(i), score=i / 3, draft_ok=True) for i in range(50)]
+    asked, fingerprint = Asked(max_regret=0.03), {"prompt": "a"}
+    before = {"tried_on": tried_on(this_try(asked, known, None, fingerprint), asked, known), "fingerprint": fingerprint}
+    other = [replace(one, score=-(one.score or 0.0)) for one in known]
+    rounded = [replace(one, score=(one.score or 0.0) * (1 + 1e-15)) for one in known]
+    assert this_try(asked, other, before, fingerprint).attempt == 2
+    assert this_try(asked, rounded, before, fingerprint).attempt == 0, "another machine's last digits"
 
 
 async def test_the_same_records_come_to_the_same_fit_whoever_answered_first(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ async def test_the_ledgers_own_spot_checks_and_escalations_certify(tmp_path: Pat
     assert done.certificate.threshold is not None
     assert done.certificate.regretted <= 0.03 * done.certificate.n
     assert "known by spot check: " in done.words
+    assert done.certificate.n < done.certificate.given
+    assert f"{done.certificate.n} of {done.certificate.given} records are tested: those whose truth was" in done.words
     assert load_pipeline(tmp_path / "p").steps[0].confidence.problem is None
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.quality import Record, certify, records_needed
+from orchestrator.quality.records import Loss
 
 
 def mixed(
@@ -49,6 +50,16 @@ def test_a_record_refuses_what_is_no_score_grade_cost_or_probability(values: dic
 def test_what_is_no_record_is_named_with_its_place() -> None:
     with pytest.raises(ValueError, match=r"records\[1\] is \(0.5, True\): give an orchestrator.quality.Record"):
         certify([Record(0.5, True), (0.5, True)], max_regret=0.03)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("loss", ["regret", "selective"])
+def test_records_and_traffic_may_come_one_by_one(loss: Loss) -> None:
+    records = [*mixed(200, 50, 1, 20), *(Record(0.5, True, propensity=0.5) for _ in range(50))]
+    scores = [i / 100 for i in range(100)]
+    for traffic in (None, scores):
+        listed = certify(records, max_regret=0.05, loss=loss, traffic=traffic)
+        one_by_one = None if traffic is None else iter(traffic)
+        assert certify(iter(records), max_regret=0.05, loss=loss, traffic=one_by_one) == listed
 
 
 @pytest.mark.parametrize(("tolerance", "confidence", "n"), [(0.03, 0.9, 76), (0.05, 0.9, 45), (0.01, 0.9, 230)])

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from orchestrator import Outcome, Pipeline, Task
-from orchestrator.cascade.lapse import Nulls, _why, in_use, look, nulls_of
+from orchestrator.cascade.lapse import _why, in_use, look
+from orchestrator.cascade.nulls import Nulls, Promise, Tolerance, promise_of
 from orchestrator.quality.drift import Stretch, evidence
 from orchestrator.store.engine import Store
 from orchestrator.store.entries import SpotCheckEntry, StepEntry
 from orchestrator.store.lapses import CheckedDraft, InUse, TaskCounts
-from tests.lapsing import A, B, Turning, both, recertify, write_certified
+from tests.lapsing import OTHER_DRAFTS, A, B, Turning, both, recertify, write_certified
 from tests.stores import Clock, Opener, claim, config, ended
 
 NOTE = "import sys; open('told.jsonl', 'a').write(sys.stdin.read() + '\\n')"
@@ -105,7 +106,7 @@ async def test_a_new_calibration_is_not_revoked_even_with_the_same_threshold(tmp
     path = write_certified(tmp_path / "p")
     url = f"sqlite:///{tmp_path}/s.db"
     await turn_bad(path, url, Turning())
-    recertify(path, created="2026-02-01")
+    recertify(path, **OTHER_DRAFTS)
     async with Pipeline.load(path, store=url, clients=both(lambda _: B)) as pipeline:
         outcomes = await run_some(pipeline, 2, 300)
     assert [o.status for o in outcomes] == ["accepted", "accepted"], "what was found before speaks against another one"
@@ -162,23 +163,27 @@ async def test_checks_of_shadow_and_of_the_cache_are_no_evidence(tmp_path: Path)
     await store.aclose()
 
 
+def promise(regret: Tolerance, *, false_alarm: float, accepted_only: bool = False) -> Promise:
+    only = Nulls(regret=regret, calibration=None, accepted_only=accepted_only)
+    return Promise(cases=(only,), false_alarm=pytest.approx(false_alarm))
+
+
 @pytest.mark.parametrize(("fields", "expected"), [
-    ({}, Nulls(regret=0.1, calibration=None, accepted_only=False, false_alarm=pytest.approx(0.1))),
+    ({}, promise(Tolerance(0.1), false_alarm=0.1)),
     ({"loss": "selective", "confidence": 0.95},
-     Nulls(regret=0.1, calibration=None, accepted_only=True, false_alarm=pytest.approx(0.05))),
+     promise(Tolerance(0.1), false_alarm=0.05, accepted_only=True)),
     ({"reference": "label", "validator_accuracy": 0.97},
-     Nulls(regret=pytest.approx(0.13), calibration=None, accepted_only=False, false_alarm=pytest.approx(0.1),
-           granted=pytest.approx(0.03))),
+     promise(Tolerance(0.1, pytest.approx(0.03)), false_alarm=0.1)),
     ({"reference": "validator", "validator_accuracy": 0.97},
-     Nulls(regret=0.1, calibration=None, accepted_only=False, false_alarm=pytest.approx(0.1))),
+     promise(Tolerance(0.1), false_alarm=0.1)),
 ])
 async def test_what_is_watched_is_what_the_certificate_promises(
-    tmp_path: Path, fields: dict[str, Any], expected: Nulls
+    tmp_path: Path, fields: dict[str, Any], expected: Promise
 ) -> None:
     path = write_certified(tmp_path / "p", certificate=fields)
     async with Pipeline.load(path, store="memory:", clients=both(lambda _: A)) as pipeline:
         rt = await pipeline.runtime()
-        assert nulls_of(rt, rt.steps[0]) == expected
+        assert promise_of(rt, rt.steps[0]) == expected
 
 
 @pytest.mark.parametrize(("kind", "watched"), [("logistic", 0.02), ("trees", 0.02), ("signal", None)])
@@ -191,16 +196,16 @@ async def test_only_a_fitted_probability_is_watched_for_calibration(
         step = rt.steps[0]
         fitted = replace(step, loaded=replace(
             step.loaded, confidence=replace(step.loaded.confidence, fitted={"model": {"kind": kind}})))
-        nulls = nulls_of(rt, fitted)
-    assert nulls is not None
-    assert nulls.calibration == watched
+        promised = promise_of(rt, fitted)
+    assert promised is not None
+    assert promised.cases[0].calibration == (None if watched is None else Tolerance(watched))
 
 
 def test_a_confidence_that_is_off_is_said_to_be() -> None:
     stretches = [Stretch(tasks=50, drawn=9, gaps=(0.7,) * 9)] * 3
     found = evidence(stretches, max_regret=0.1, calibration_error=0.05)
-    nulls = Nulls(regret=0.1, calibration=0.05, accepted_only=False, false_alarm=0.1)
-    assert found.trips(nulls.false_alarm)
+    nulls = Nulls(regret=Tolerance(0.1), calibration=Tolerance(0.05), accepted_only=False)
+    assert found.trips(0.1)
     assert _why(found, [0, 1, 2], stretches, nulls) == (
         "spot checks show the confidence off by more than 0.05: in 27 of them since 1970-01-01 it is 0.7 too high"
     )

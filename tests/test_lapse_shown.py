@@ -19,7 +19,7 @@ from orchestrator.finance.records import ReportQuery
 from orchestrator.finance.render import render, report_json
 from orchestrator.finance.report import build_report
 from orchestrator.store.engine import Store
-from tests.lapsing import A, B, both, recertify, write_certified
+from tests.lapsing import OTHER_DRAFTS, A, B, both, recertify, write_certified
 
 REASON = "spot checks show regret above 0.1: 4 wrong in 9 since 2026-01-02, about 0.4"
 JANUARY = 1_768_000_000.0
@@ -65,7 +65,7 @@ async def test_the_report_says_it_before_any_figure(tmp_path: Path, url: str) ->
     assert (await reported(url, period=parse_period(month="2025-12"))).lapses == ()
     assert (await reported(url, pipeline="another")).lapses == ()
     assert len((await reported(url, period=parse_period(month="2026-03"))).lapses) == 1, "it is in force still"
-    recertify(path, created="2026-02-01")
+    recertify(path, **OTHER_DRAFTS)
     async with Pipeline.load(path, store=url, clients=both(lambda _: A)) as pipeline:
         await pipeline.arun(Task(id="u", input={"text": "y"}))
     assert (await reported(url, period=parse_period(month="2026-03"))).lapses == ()
@@ -80,7 +80,7 @@ async def test_check_looks_into_the_store(tmp_path: Path, url: str) -> None:
     assert REASON in said
     assert certified(check_pipeline(path, store=url)) == []
     assert "revoked" not in warned(check_pipeline(path))
-    recertify(path, created="2026-02-01")
+    recertify(path, **OTHER_DRAFTS)
     assert "revoked" not in warned(check_pipeline(path, store=url))
     assert certified(check_pipeline(path, store=url)) == ["certified at -0.5: regret <= 0.1"]
 
@@ -115,7 +115,7 @@ def test_simulate_says_that_the_present_policy_lets_nothing_through_any_more(tmp
     words = "present: as if its certificate were in force, and it was revoked on 2026-01-09: " + REASON
     assert words in " ".join(said.stderr.split())
     assert "every draft that comes to its threshold escalates" in " ".join(said.stderr.split())
-    recertify(path, created="2026-02-01")
+    recertify(path, **OTHER_DRAFTS)
     again = CliRunner().invoke(cli, ["simulate", str(path), "--store", url])
     assert "present" in again.stdout
     assert "revoked" not in again.stderr

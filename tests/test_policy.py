@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from orchestrator.cascade.policy import CompiledPolicy, compile_policy, enforce
+from orchestrator.cascade.bounds import enforce
+from orchestrator.cascade.policy import CompiledPolicy, compile_policy
 from orchestrator.cascade.policy_views import AfterView, BeforeDecision
 from orchestrator.cascade.rules import draw
 from orchestrator.cascade.signals import compile_signals
@@ -57,7 +58,7 @@ def base_of(case: dict[str, Any]) -> dict[str, Any]:
 def decided(policy: CompiledPolicy, case: dict[str, Any]) -> Decision:
     view, possible = view_of(case), case.get("possible", {})
     return enforce(
-        policy.after(view), escalation_possible=possible.get("escalation", True),
+        policy.after(view), escalation_possible=lambda to: possible.get("escalation", True),
         redraft_possible=possible.get("redraft", True), spot_check_possible=possible.get("spot_check", True),
         signals=view.signals, parsed=view.parsed,
     )

@@ -11,13 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.config.loader import load_pipeline
-from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import Outage
 from orchestrator.models.logprobs import summarise
 from orchestrator.pipeline import Pipeline
 from orchestrator.quality.history import recorded
 from orchestrator.quality.history.recorded import RecordedDraft, each_recorded, read_recorded
-from orchestrator.quality.history.stored_config import StoredStep
 from orchestrator.records import Answer, Request, Task, Usage
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
@@ -262,33 +260,3 @@ async def test_runs_come_in_order_by_pages_and_within_the_period(
 async def test_a_step_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no step 'lable': it has 'label'"):
         await read_recorded(store, load_pipeline(write_pipeline(tmp_path / "p")), "lable")
-
-
-def stored(*after: Mapping[str, Any], otherwise: str = "accept") -> StoredStep:
-    rules = PolicyConfig.model_validate({"policy": "p", "after": after, "otherwise": otherwise})
-    return StoredStep(id="s", config_id="c", mode="cascade", features=(), fingerprint=None, policy=rules, proofs=(),
-                      is_last=True)
-
-
-EXPLORE = {"name": "explore", "sample": 0.2, "then": "escalate"}
-
-
-@pytest.mark.parametrize(
-    ("after", "rule", "spot", "escalated", "chance"),
-    [
-        ([EXPLORE, LOOK | {"sample": 0.5}], "explore", None, True, 0.6),
-        ([EXPLORE, LOOK | {"sample": 0.5}], "otherwise", 0.5, False, 0.6),
-        ([EXPLORE], "otherwise", None, False, 0.2),
-        ([EXPLORE], "explore", None, True, 0.2),
-        ([UNSURE, EXPLORE], "not_sure", None, True, 1.0),
-        ([EXPLORE, UNSURE], "explore", None, True, 0.2),  # its confidence is above the threshold
-        ([EXPLORE, {"name": "x", "when": "value.x > 1.0", "then": "escalate"}], "explore", None, True, 0.0),
-        ([UNSURE], "otherwise", None, False, 0.0),
-        ([UNSURE], "draft_failed", None, True, 1.0),
-    ],
-)
-def test_a_drawn_escalation_counts_with_its_probability_and_so_does_what_it_passed_over(
-    after: list[dict[str, Any]], rule: str, spot: float | None, escalated: bool, chance: float
-) -> None:
-    found = stored(*after).chance_of_a_look("r_1", rule, spot, 0.9, 0.5, escalated=escalated)
-    assert found == pytest.approx(chance)

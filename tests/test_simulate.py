@@ -22,8 +22,10 @@ from orchestrator.quality.what_if.what_if import PolicyFigures
 from orchestrator.records import Answer, Request, Task, Usage
 from orchestrator.store.engine import Store
 from orchestrator.testing import ScriptedModel
+from tests.counted_runs import counted
 from tests.pipelines import POLICY, dump, user_text, write_pipeline
 
+__all__ = ["counted"]
 AFTER: list[dict[str, Any]] = POLICY["after"]
 BROKEN, UNSURE = AFTER
 LOOK: dict[str, Any] = {"name": "look", "sample": 0.3, "then": "spot_check"}

@@ -128,7 +128,8 @@ async def test_a_changed_seal_is_named_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("table", "change"), [
     ("outcome", "success = 1, success_source = 'label'"), ("outcome", "saved_nano = 5, saved_currency = 'USD'"),
-    ("step", "propensity = 0.5"), ("step", "rule = 'not_sure'"), ("run", "source_run_id = NULL"),
+    ("step", "propensity = 0.5"), ("step", "look = 0.5"), ("step", "rule = 'not_sure'"),
+    ("run", "source_run_id = NULL"),
 ])
 async def test_what_success_and_estimates_depend_on_is_in_the_outcomes_seal(
     tmp_path: Path, table: str, change: str

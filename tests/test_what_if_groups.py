@@ -122,6 +122,22 @@ def test_a_ratio_goes_by_pairs_and_not_by_two_means() -> None:
         assert abs(mean) / error == pytest.approx(1.965, abs=0.1)  # Student's, and little skewness
 
 
+def looked_at(costs: list[int]) -> Costing:
+    """Always validating, where one in ten was looked at."""
+    seen = [Case(propensity=0.1, right=True, look="possible", draft=0, alone=cost, draft_bound=0, validator_bound=10**6)
+            for cost in costs]
+    unseen = [Case(propensity=0.1, right=None, look="possible", draft=0, draft_bound=0)] * (9 * len(costs))
+    groups = grouped([*seen, *unseen], [ESCALATE] * 10 * len(costs))
+    return Costing(groups, [Need(alone=1.0)] * len(groups), [0.1] * len(groups), {0.1: True}, 0.95)
+
+
+def test_skewed_calls_that_stand_for_others_count_for_fewer_degrees_of_freedom() -> None:
+    even, skewed = looked_at([1000, 3000] * 30), looked_at([1000] * 50 + [4000] * 10)
+    assert even.freedom > 59
+    assert skewed.freedom < 0.4 * even.freedom
+    assert not skewed.is_rough
+
+
 def test_a_run_takes_some_fifty_bytes_and_not_some_thousand() -> None:
     generator = random.Random(1)
     cases = [Case(propensity=0.02, right=None, look="possible", confidence=generator.random(), draft=20_000 + i,

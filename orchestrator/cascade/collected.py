@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.records import Money, Outcome, Task
+from orchestrator.records import Decision, Money, Outcome, StepResult, Task
 
 if TYPE_CHECKING:
     from orchestrator.cascade.run import Run
@@ -18,19 +18,18 @@ CALIBRATION = "calibration"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
     """One draft, for calibration. `reached` says whether it got as far as the rule that compares the confidence, and
-    `gated` whether the step's gate would have kept it from being drafted; `score` is that confidence (None where it
-    could not be had). `draft_ok` is None without a label. `cost` is what it costs without a cache, `spent` what was
-    paid; None is unknown. `resumed`: it was read back from the store, and costs nothing now. `problem`: why the task
-    was not taken; then there is no run.
+    `undrafted` is what is decided on the task in service before it is drafted, by the step's gate or another `before`
+    rule (None: it is drafted there, too); `score` is that confidence (None where it could not be had). `draft_ok` is
+    None without a label. `spent` is what was paid now; None is unknown. `resumed`: it was read back from the store, and
+    costs nothing now. `problem`: why the task was not taken; then there is no run.
     """
 
     task: Task
     run_id: str
     score: float | None = None
     reached: bool = False
-    gated: bool = False
+    undrafted: Decision | None = None
     draft_ok: bool | None = None
-    cost: Money | None = None
     spent: Money | None = None
     resumed: bool = False
     problem: str = ""
@@ -48,19 +47,20 @@ def collected(run: Run, rt: Runtime, index: int) -> Collected:
     )
     return Collected(
         task=run.task, run_id=run.run_id, score=decision.confidence if decision else None, reached=reached,
-        gated=step.policy.reads_gate and _gated(run, step, rt), draft_ok=result.draft_ok if result else None,
-        cost=cost_of(outcome), spent=spent_on(outcome), resumed=outcome.resumed,
+        undrafted=_undrafted(run, result, step, rt), draft_ok=result.draft_ok if result else None,
+        spent=spent_on(outcome), resumed=outcome.resumed,
     )
 
 
-def _gated(run: Run, step: Step, rt: Runtime) -> bool:
-    """Would the gate have decided on a task that no rule before it decides on?"""
-    from orchestrator.cascade.screen import gate_reading
+def _undrafted(run: Run, result: StepResult | None, step: Step, rt: Runtime) -> Decision | None:
+    """A calibration drafts what a gate stops, and hands off what a rule sends straight to the validator."""
+    from orchestrator.cascade.screen import gate_reading, without_a_drafter
 
-    reading = gate_reading(run.task, step, rt)
-    with_gate = step.policy.before(run.view(), run_id=run.run_id, gate=reading)
-    without = step.policy.before(run.view(), run_id=run.run_id)
-    return with_gate.action is not None and without.action is None
+    if result is None or result.skipped:
+        return None
+    reading = gate_reading(run.task, step, rt) if step.policy.reads_gate else None
+    before = step.policy.before(run.view(), run_id=run.run_id, gate=reading)
+    return before.action or without_a_drafter(before, step)
 
 
 def spent_on(outcome: Outcome) -> Money | None:
@@ -68,12 +68,3 @@ def spent_on(outcome: Outcome) -> Money | None:
     if any(call.cost is None for call in outcome.calls) or len(outcome.costs) > 1:
         return None
     return outcome.costs[0] if outcome.costs else Money(nano=0)
-
-
-def cost_of(outcome: Outcome) -> Money | None:
-    """What it would have cost without a cache; None where that is unknown, or was asked of no model."""
-    spent = spent_on(outcome)
-    saved = round(outcome.saved_usd.scaleb(9)) if outcome.saved_usd is not None else 0
-    if spent is None or not (outcome.calls or saved) or (saved and spent.currency != "USD"):
-        return None
-    return Money(nano=spent.nano + saved, currency=spent.currency)

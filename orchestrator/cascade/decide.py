@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+from orchestrator.cascade.bounds import broken, enforce
+from orchestrator.cascade.chances import NEVER_SEEN, SEEN_IN_SERVICE, SEEN_IN_SHADOW
 from orchestrator.cascade.lapse import keep_up
-from orchestrator.cascade.policy import broken, enforce
 from orchestrator.cascade.policy_views import AfterView
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
@@ -35,10 +37,10 @@ def _decision(run: Run, step: Step, rt: Runtime) -> Decision:
     ))
     bounded = enforce(
         replace(said, forbid=work.forbid) if work.forbid else said,
-        escalation_possible=_can_escalate(run, step, rt, said),
+        escalation_possible=partial(_can_escalate, run, step, rt),
         redraft_possible=work.attempt < step.config.draft.max_attempts,
         spot_check_possible=_can_check(run, step, rt),
-        signals=work.signals, parsed=draft.parsed,
+        signals=work.signals, parsed=draft.parsed, seen=_seen(run, rt),
     )
     return _by_mode(run, rt, bounded)
 
@@ -50,10 +52,10 @@ def _guarantee(step: Step) -> str:
     return f"{certificate['loss']} <= {certificate['max_regret']:g} with {certificate['confidence']:.0%} confidence"
 
 
-def _can_escalate(run: Run, step: Step, rt: Runtime, said: Decision) -> bool:
+def _can_escalate(run: Run, step: Step, rt: Runtime, to: str | None) -> bool:
     if rt.mode == "draft_only" or run.collects:
         return True  # not carried out: `_by_mode` serves the draft, a calibration stops there
-    validator = rt.models[said.to] if said.to else step.validator
+    validator = rt.models[to] if to else step.validator
     if validator is None or validator.client.location in run.work.forbid:
         return False
     limit = rt.config.limits.escalation
@@ -64,6 +66,13 @@ def _can_check(run: Run, step: Step, rt: Runtime) -> bool:
     if run.collecting or step.validator is None:
         return False
     return step.validator.client.location not in run.work.forbid and rt.mode == "cascade"
+
+
+def _seen(run: Run, rt: Runtime) -> frozenset[Action]:
+    """After which decisions the validator comes to see the draft."""
+    if run.collects or rt.mode not in ("cascade", "shadow"):
+        return NEVER_SEEN
+    return SEEN_IN_SHADOW if rt.mode == "shadow" else SEEN_IN_SERVICE
 
 
 def _by_mode(run: Run, rt: Runtime, decision: Decision) -> Decision:

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cascade.hook import run_hook
+from orchestrator.cascade.nulls import Nulls, broken, promise_of
 from orchestrator.cascade.stretches import Seen, read_stretches
-from orchestrator.config.certificate import certificate_digest
+from orchestrator.config.certificate import known_as
 from orchestrator.errors import StoreError
-from orchestrator.quality.drift import EValues, Stretch, evidence
+from orchestrator.quality.drift import EValues, Stretch
 from orchestrator.store.lapses import InUse, StoredLapse
 
 if TYPE_CHECKING:
@@ -41,26 +42,6 @@ class Watch:
     answered: set[str] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nulls:
-    """What a certificate is watched for. `regret` is the loss that its rule may have, `calibration` the error of a
-    fitted confidence (None: not watched), both with what is `granted` for a validator that may be wrong itself;
-    `accepted_only` whether the loss is a share of the accepted drafts."""
-
-    regret: float
-    calibration: float | None
-    accepted_only: bool
-    false_alarm: float
-    granted: float = 0.0
-
-    def told(self, tolerance: float) -> str:
-        """A tolerance, and what of it the certificate does not say itself."""
-        if not self.granted:
-            return f"{tolerance:.3g}"
-        own = tolerance - self.granted
-        return f"{tolerance:.3g} ({own:.3g} and the {self.granted:.3g} by which the validator itself is wrong)"
 
 
 async def keep_up(rt: Runtime) -> None:
@@ -105,17 +86,15 @@ async def _weigh(rt: Runtime, step: Step) -> None:
         watch.waiting.discard(step.id)
         watch.answered.discard(step.id)
         watch.looked_at[step.id] = now
-        used, nulls = in_use(rt, step), nulls_of(rt, step)
-        if used is None or nulls is None or step.id in rt.revoked:
+        used, promise = in_use(rt, step), promise_of(rt, step)
+        if used is None or promise is None or step.id in rt.revoked:
             return
         seen = watch.seen.setdefault(step.id, Seen())
-        at, stretches = await read_stretches(rt.store, used, seen, now=now, accepted_only=nulls.accepted_only)
-        found = await asyncio.to_thread(  # years of them take a while, and answers go on meanwhile
-            evidence, stretches, max_regret=nulls.regret, calibration_error=nulls.calibration
-        )
-        if found.trips(nulls.false_alarm):
-            why = _why(found, at, stretches, nulls)
-            await rt.store.record_lapse(used.pipeline, used.step, used.certificate, why)
+        at, stretches = await read_stretches(rt.store, used, seen, now=now, accepted_only=promise.accepted_only)
+        shown = await asyncio.to_thread(broken, promise, stretches)  # years of them take a while; answers go on
+        if shown is not None:
+            why = _why(shown.found, at, stretches, shown.nulls)
+            await rt.store.record_lapse(used.pipeline, used.step, used.certificate, why, at[shown.found.since])
             await _read(rt)
 
 
@@ -126,33 +105,11 @@ def in_use(rt: Runtime, step: Step) -> InUse | None:
         return None
     names = [rule.name for rule in step.policy.afters]
     first = next((i for i, rule in enumerate(step.policy.afters) if rule.reads_confidence), len(names))
+    digest, earlier = known_as(certificate)
     return InUse(
-        pipeline=rt.config.pipeline, step=step.id, certificate=certificate_digest(certificate),
-        rules_before=tuple(names[:first]),
+        pipeline=rt.config.pipeline, step=step.id, certificate=digest, rules_before=tuple(names[:first]),
+        earlier=earlier,
     )
-
-
-def nulls_of(rt: Runtime, step: Step) -> Nulls | None:
-    """The promise to be watched. A spot check takes the validator's word: where a certificate was made from labels
-    and measured how often the validator is wrong, that much is granted on top of its tolerance."""
-    certificate, drift = step.loaded.confidence.certificate or {}, rt.config.drift
-    if certificate.get("max_regret") is None:
-        return None
-    granted = 0.0
-    if certificate["reference"] == "label" and certificate.get("validator_accuracy") is not None:
-        granted = 1.0 - float(certificate["validator_accuracy"])
-    artefact = step.loaded.confidence.fitted
-    probability = artefact is not None and artefact["model"]["kind"] != "signal"
-    false_alarm = drift.false_alarm or 1.0 - float(certificate.get("confidence", 0.9))
-    return Nulls(
-        regret=_below_one(float(certificate["max_regret"]) + granted),
-        calibration=_below_one(drift.calibration_error + granted) if probability else None,
-        accepted_only=certificate.get("loss") == "selective", false_alarm=false_alarm, granted=granted,
-    )
-
-
-def _below_one(tolerance: float) -> float:
-    return min(tolerance, 0.999)
 
 
 def _why(found: EValues, at: Sequence[float], stretches: Sequence[Stretch], nulls: Nulls) -> str:
@@ -162,7 +119,7 @@ def _why(found: EValues, at: Sequence[float], stretches: Sequence[Stretch], null
         gaps = [gap for stretch in later for gap in stretch.gaps]
         off = math.fsum(gaps) / len(gaps)
         return (
-            f"spot checks show the confidence off by more than {nulls.told(nulls.calibration)}: in {len(gaps)} of them "
+            f"spot checks show the confidence off by more than {nulls.calibration}: in {len(gaps)} of them "
             f"since {since} it is {abs(off):.2g} too {'high' if off > 0 else 'low'}"
         )
     wrong: Counter[float] = Counter()
@@ -171,7 +128,7 @@ def _why(found: EValues, at: Sequence[float], stretches: Sequence[Stretch], null
     share = math.fsum(k / propensity for propensity, k in wrong.items()) / sum(stretch.tasks for stretch in later)
     loss = "the share of wrong drafts accepted" if nulls.accepted_only else "regret"
     return (
-        f"spot checks show {loss} above {nulls.told(nulls.regret)}: {wrong.total()} wrong in {drawn} since {since}, "
+        f"spot checks show {loss} above {nulls.regret}: {wrong.total()} wrong in {drawn} since {since}, "
         f"about {min(share, 1.0):.2g}"
     )
 
@@ -180,7 +137,7 @@ async def _read(rt: Runtime) -> None:
     used = {step.id: one for step in rt.steps if (one := in_use(rt, step)) is not None}
     for lapse in await rt.store.lapses(rt.config.pipeline):
         one = used.get(lapse.step)
-        if one is None or one.certificate != lapse.certificate:
+        if one is None or lapse.certificate not in one.known_as:
             continue
         rt.revoked[lapse.step] = f"revoked on {_day(lapse.at)}: {lapse.reason}"
         if lapse.told_at is None and await rt.store.claim_lapse_notice(lapse.pipeline, lapse.step, lapse.certificate):

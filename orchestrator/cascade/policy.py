@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from orchestrator.cascade.bounds import broken
 from orchestrator.cascade.policy_views import AfterView, BeforeDecision, GateReading
 from orchestrator.cascade.rules import CompiledRule, compile_rule, draw
 from orchestrator.config.policy import AfterRule, BeforeRule, PolicyConfig
 from orchestrator.declared_fields import AFTER, BEFORE, DeclaredFields
 from orchestrator.errors import ConfigError, ExpressionError
 from orchestrator.expressions import check_expression
-from orchestrator.records import Action, Decision, Signal
+from orchestrator.records import Action, Decision, Fate, ValidateMode
 
 OTHERWISE = "otherwise"
 _PLAIN = "confidence < threshold"
@@ -34,6 +35,19 @@ class _Path:
     def reaches(self, sample: float) -> None:
         before = self.propensity
         self.propensity = sample if before is None else 1.0 - (1.0 - before) * (1.0 - sample)
+
+
+class _Would(NamedTuple):
+    """What a rule does with a draft if it is drawn, with probability `chance`; `propensity` is the path's up to it."""
+
+    action: Action
+    name: str
+    words: str
+    propensity: float | None
+    chance: float = 1.0
+    mode: ValidateMode | None = None
+    to: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,31 +113,26 @@ class CompiledPolicy:
     def after(self, view: AfterView) -> Decision:
         """Decide on the draft: the first rule that matches, else `otherwise`. Never raises, always explains.
 
-        What is possible (redrafts left, escalation allowed) is `enforce`'s to say.
+        With a draw, the rules behind it are asked as well, for the `fates` that the draft might have had. What is
+        possible (redrafts left, escalation allowed), and the chances that follow, are `enforce`'s to say.
         """
-        path = _Path(view)
-        bindings = view.bindings()
-        for place, rule in enumerate(self.afters):
-            decision = _apply(rule, bindings, path)
-            if decision is not None and decision.spot_check:
-                return replace(decision, propensity=self._chance_of_a_check(place + 1, bindings, path))
-            if decision is not None:
-                return decision
-        words = "otherwise: no rule matched"
-        if path.seen_confidence:
-            words += f"; {view.comparison()}"
-        if path.propensity is not None:
-            words += f"; not drawn for a spot check (probability {path.propensity:g})"
-        return _settled(self.config.otherwise, OTHERWISE, words, path)
-
-    def _chance_of_a_check(self, place: int, bindings: Mapping[str, Any], path: _Path) -> float | None:
-        """With what probability a draft like this one is checked, given that it is accepted, by the rules from `place`
-        on: those that draw add to it; where they would not have accepted it, a draft is served only if drawn."""
-        for rule in self.afters[place:]:
-            later = _apply(rule, bindings, path)
-            if later is not None and not later.spot_check:
-                return path.propensity if later.action == "accept" else 1.0
-        return path.propensity if self.config.otherwise == "accept" else 1.0
+        path, bindings = _Path(view), view.bindings()
+        chosen: _Would | None = None
+        fates: list[Fate] = []
+        for rule in self.afters:
+            would = _apply(rule, bindings, path)
+            if would is None:
+                continue
+            fates.append(Fate(would.action, would.chance, would.to))
+            if chosen is None and (would.chance == 1.0 or draw(view.run_id, rule.name, view.attempt) < would.chance):
+                chosen = would
+            if would.chance == 1.0:
+                break
+        else:
+            fates.append(Fate(self.config.otherwise))
+            chosen = chosen or _Would(self.config.otherwise, OTHERWISE, _passed_over(path), path.propensity)
+        assert chosen is not None, "what draws nothing decides"
+        return _settled(chosen, path, tuple(fates))
 
     def check(self, fields: DeclaredFields) -> list[str]:
         """What is wrong with the rules' expressions under the declared fields; a `before` rule sees the task only."""
@@ -155,38 +164,6 @@ def compile_policy(policy: PolicyConfig, *, allow_imports: Sequence[str] = ()) -
     )
 
 
-def enforce(
-    decision: Decision, *, escalation_possible: bool, redraft_possible: bool = True, spot_check_possible: bool = True,
-    signals: Mapping[str, Signal], parsed: bool,
-) -> Decision:
-    """`decision`, bounded by what is possible and by what no rule may do. The only way it changes is towards more care.
-
-    A broken draft is not accepted, a redraft too many escalates, what can't escalate is handed off, and a
-    spot check that may not be made is not made (its propensity is then None: no sample counts this run).
-    """
-    if decision.action in ("accept", "spot_check") and (fault := broken(signals, parsed)):
-        decision = _changed(decision, "escalate", f"not accepted: {fault}")
-    if decision.action == "redraft" and not redraft_possible:
-        decision = _changed(decision, "escalate", "no redraft is left")
-    if decision.action == "escalate" and not escalation_possible:
-        decision = _changed(decision, "hand_off", "it cannot be escalated")
-    if decision.propensity is not None and not spot_check_possible:
-        decision = replace(decision, propensity=None)
-        if decision.action in ("accept", "spot_check"):
-            decision = _changed(decision, "accept", "no spot check may be made of it")
-    return decision
-
-
-def broken(signals: Mapping[str, Signal], parsed: bool) -> str | None:
-    """Why this draft may not be accepted by any rule; None where it may."""
-    if not parsed:
-        return "the draft could not be read"
-    for signal in signals.values():
-        if not signal.ok and (signal.required or signal.name == "schema"):
-            return f"signal {signal.name!r} is required and not ok" + (f" ({signal.reason})" if signal.reason else "")
-    return None
-
-
 def _holds_before(
     rule: CompiledRule[BeforeRule], view: Mapping[str, Any], run_id: str, problems: list[str]
 ) -> bool:
@@ -203,45 +180,54 @@ def _drawn(rule: CompiledRule[BeforeRule], run_id: str) -> bool:
     return draw(run_id, rule.name) < (rule.config.sample or 0.0)
 
 
-def _apply(rule: CompiledRule[AfterRule], bindings: Mapping[str, Any], path: _Path) -> Decision | None:
-    """What one `after` rule says; None where the next one is to be asked."""
+def _apply(rule: CompiledRule[AfterRule], bindings: Mapping[str, Any], path: _Path) -> _Would | None:
+    """What one `after` rule would do with the draft, if it is drawn; None where its test does not hold."""
     view, config = path.view, rule.config
     if rule.reads_confidence:
         path.seen_confidence = True
         if view.threshold is None:
             why = view.certificate_problem or "there is no threshold"
-            return _settled(view.lapsed, rule.name, f"{rule.name}: {rule.words}: {why}", path)
+            return _Would(view.lapsed, rule.name, f"{rule.name}: {rule.words}: {why}", path.propensity)
         if view.confidence is None:
-            return _settled("escalate", rule.name, f"{rule.name} cannot be evaluated: confidence is unknown", path)
+            words = f"{rule.name} cannot be evaluated: confidence is unknown"
+            return _Would("escalate", rule.name, words, path.propensity)
     try:
         if not rule.matches(bindings, view.value):
             return None
     except ExpressionError as error:
-        return _settled("escalate", rule.name, f"{rule.name} cannot be evaluated ({error})", path)
+        return _Would("escalate", rule.name, f"{rule.name} cannot be evaluated ({error})", path.propensity)
     words = f"{rule.name}: {rule.words}"
     if rule.reads_confidence:
         words = f"{rule.name}: {view.comparison()}" if rule.words == _PLAIN else f"{words}; {view.comparison()}"
     if config.sample is not None:
         if config.then == "spot_check":
             path.reaches(config.sample)
-        if draw(view.run_id, rule.name) >= config.sample:
-            return None
         words += f"; drawn with probability {config.sample:g}"
-    return replace(
-        _settled(config.then, rule.name, words, path), mode=config.mode, to=config.to, message=config.message
+    return _Would(
+        config.then, rule.name, words, path.propensity, config.sample or 1.0, config.mode, config.to, config.message
     )
 
 
-def _settled(action: Action, name: str, words: str, path: _Path) -> Decision:
+def _passed_over(path: _Path) -> str:
+    words = "otherwise: no rule matched"
+    if path.seen_confidence:
+        words += f"; {path.view.comparison()}"
+    if path.propensity is not None:
+        words += f"; not drawn for a spot check (probability {path.propensity:g})"
+    return words
+
+
+def _settled(chosen: _Would, path: _Path, fates: tuple[Fate, ...]) -> Decision:
     """The decision, with its numbers; accepting is refused here to a broken draft, whatever rule says so."""
-    view = path.view
+    view, action, words = path.view, chosen.action, chosen.words
     fault = broken(view.signals, view.parsed) if action in ("accept", "spot_check") else None
     if fault:
         action, words = "escalate", f"{words}; not accepted: {fault}"
     return Decision(
-        action=action, rule=name, explanation=words, confidence=view.confidence, threshold=view.threshold,
-        certified=view.certified and view.threshold is not None, propensity=path.propensity,
-        spot_check=action == "spot_check",
+        action=action, rule=chosen.name, explanation=words, confidence=view.confidence, threshold=view.threshold,
+        certified=view.certified and view.threshold is not None, propensity=chosen.propensity,
+        spot_check=action == "spot_check", mode=chosen.mode, to=chosen.to, message=chosen.message,
+        compared=path.seen_confidence, fates=fates,
     )
 
 
@@ -257,7 +243,3 @@ def _of_gate(decision: Decision, gate: GateReading | None) -> Decision:
         return decision
     words = f"{decision.explanation} (gate {gate.probability:.4g}, threshold {gate.threshold:.4g})"
     return replace(decision, confidence=gate.probability, threshold=gate.threshold, explanation=words)
-
-
-def _changed(decision: Decision, action: Action, why: str) -> Decision:
-    return replace(decision, action=action, explanation=f"{decision.explanation}; {why}", spot_check=False)

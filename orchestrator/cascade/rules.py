@@ -71,9 +71,13 @@ def compile_rule(policy: str, rule: R, allow_imports: Sequence[str]) -> Compiled
     )
 
 
-def draw(run_id: str, rule: str) -> float:
-    """Uniform in [0, 1), the same for the same run and rule, so that a draw can be replayed: BLAKE2b, 53 bits."""
-    digest = hashlib.blake2b(f"{run_id}\0{rule}".encode(), digest_size=8).digest()
+def draw(run_id: str, rule: str, attempt: int = 1) -> float:
+    """Uniform in [0, 1), the same for the same run, rule and attempt, so that a draw can be replayed: BLAKE2b, 53 bits.
+
+    Another attempt is another draw: else a rule that passed over the first draft would pass over every one after it.
+    """
+    key = f"{run_id}\0{rule}" if attempt == 1 else f"{run_id}\0{rule}\0{attempt}"
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cascade.policy_views import GateReading
+from orchestrator.cascade.policy_views import BeforeDecision, GateReading
 from orchestrator.cascade.run import Run, Stage
 from orchestrator.cascade.runtime import Runtime, Step
 from orchestrator.cascade.signals import task_features
@@ -41,14 +41,22 @@ def _screen(run: Run, step: Step, rt: Runtime) -> None:
             action="escalate", rule=BY_MODE, explanation="mode is validate_only", forbid=before.forbid, mode="redo"
         )
         run.stage = Stage.VALIDATE
-    elif step.drafter.client.location in before.forbid:
-        run.work.decision = Decision(
-            action="escalate", rule="forbid", forbid=before.forbid, mode="redo",
-            explanation=f"the drafter is {step.drafter.client.location}, which is forbidden: {before.explanation}",
-        )
-        run.stage = Stage.VALIDATE
+    elif (decision := without_a_drafter(before, step)) is not None:
+        run.work.decision, run.stage = decision, Stage.VALIDATE
     else:
         run.stage = Stage.RECALL
+
+
+def without_a_drafter(before: BeforeDecision, step: Step) -> Decision | None:
+    """What becomes of a task on which no rule decides, and whose drafter the rules forbid; None where it may be
+    drafted."""
+    location = step.drafter.client.location
+    if location not in before.forbid:
+        return None
+    return Decision(
+        action="escalate", rule="forbid", forbid=before.forbid, mode="redo",
+        explanation=f"the drafter is {location}, which is forbidden: {before.explanation}",
+    )
 
 
 def _gate(run: Run, step: Step, rt: Runtime) -> GateReading | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -68,7 +69,7 @@ def _guard(run: Run, rt: Runtime) -> None:
         return
     for name, guard in rt.guards:
         try:
-            passed = bool(guard(last.value, run.task))
+            passed = bool(guard(copy.deepcopy(last.value), copy.deepcopy(run.task)))
             words = f"guard {name} refused the answer"
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and all of it fails closed
             passed, words = False, f"guard {name} could not judge the answer: {type(error).__name__}: {error}"
@@ -202,7 +203,8 @@ def _step_entry(result: StepResult, run: Run, *, told: bool) -> StepEntry:
         step=result.step, status=result.status, action=d.action if d else None, rule=d.rule if d else None,
         explanation=d.explanation if d and told else None, confidence=d.confidence if d else None,
         threshold=d.threshold if d else None, certified=bool(d and d.certified),
-        propensity=d.propensity if d else None, verdict=result.verdict.kind if result.verdict else None,
+        propensity=d.propensity if d else None, look=d.look if d else None, compared=d.compared if d else None,
+        verdict=result.verdict.kind if result.verdict else None,
         draft_ok=result.draft_ok, attempts=result.attempts, from_cache=run.recalled,
         features=run.features.get(result.step, b"[]"),
     )
@@ -236,7 +238,7 @@ def _step_result(s: StepEntry, stored: StoredOutcome) -> StepResult:
     if s.action is not None:
         decision = Decision(
             action=s.action, rule=s.rule or "", explanation=s.explanation or "", confidence=s.confidence,
-            threshold=s.threshold, certified=s.certified, propensity=s.propensity,
+            threshold=s.threshold, certified=s.certified, propensity=s.propensity, look=s.look, compared=s.compared,
         )
     value = stored.contents.get(f"value:{s.step}", stored.value if len(stored.steps) == 1 else None)
     verdict = Verdict(kind=s.verdict) if s.verdict else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.check.finding import Finding
 from orchestrator.check.recorded import recorded
-from orchestrator.config.certificate import certificate_digest
+from orchestrator.config.certificate import known_as
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.errors import StoreError
 
@@ -24,8 +24,9 @@ def revoked_certificates(loaded: LoadedPipeline, store: str, findings: list[Find
         findings.append(Finding("warning", "store", words))
         return {}
     present = {
-        (step.config.id, certificate_digest(step.confidence.certificate)) for step in loaded.steps
+        (step.config.id, digest) for step in loaded.steps
         if step.confidence.certificate and not step.confidence.problem
+        for digest in known_as(step.confidence.certificate)
     }
     return {
         lapse.step: f"revoked on {datetime.fromtimestamp(lapse.at, UTC).date()}: {lapse.reason}"

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import MONEY, SHARE, existing_file, json_option, pipeline_argument, store_option
+from orchestrator.commands.options import (
+    MONEY,
+    SHARE,
+    Parsed,
+    existing_file,
+    json_option,
+    pipeline_argument,
+    store_option,
+)
 
 if TYPE_CHECKING:
+    from orchestrator.finance.period import Period
     from orchestrator.quality.calibration.evidence import Source
     from orchestrator.records import Money
+
+
+def _fit_share(value: Any) -> float:
+    from orchestrator.config.quantities import parse_share
+
+    if (share := parse_share(value)) <= Decimal("0.9"):
+        return float(share)
+    raise ValueError(f"{value!r} leaves too little to certify on: write at most 90%")
 
 
 @click.command(short_help="Certify a threshold on labels, on the ledger, or for a sum.")
@@ -21,6 +39,11 @@ if TYPE_CHECKING:
 @click.option("--ledger", is_flag=True, help="What spot checks, escalations, shadow runs and labels have told.")
 @click.option("--spend", type=MONEY, help="Have a random sample validated, for this sum at most, like 5.00USD.")
 @click.option("--tasks", type=existing_file, help="With --spend: the tasks to draw from; else those the store keeps.")
+@click.option("--since", metavar="D",
+              help="With --ledger: runs that ended from this day or time on (ISO 8601; default: all, or where a "
+              "certificate of the step was revoked, from when that change began).")
+@click.option("--until", metavar="D", help="With --ledger: up to this day or time, which is outside.")
+@click.option("--tz", default="UTC", show_default=True, help="The time zone of both, like Europe/Berlin.")
 @click.option("--max-regret", type=SHARE, required=True, metavar="SHARE",
               help="Of all tasks, the share of accepted wrong drafts that the validator would have put right.")
 @click.option("--confidence", type=SHARE, default=0.9, show_default=True, metavar="SHARE",
@@ -30,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--gate", is_flag=True, help="Fit and certify the gate before the draft, on what is known of tasks.")
 @click.option("--step", metavar="ID", help="The step to certify (default: the last).")
 @click.option("--validate", is_flag=True, help="With --labels: have the validator answer each task too.")
-@click.option("--fit-share", type=click.FloatRange(0.0, 0.9), default=0.4, show_default=True,
+@click.option("--fit-share", type=Parsed("share", _fit_share), default=0.4, show_default=True, metavar="SHARE",
               help="Share of the records to fit a confidence on, where one is fitted; 0 keeps the one in place.")
 @click.option("--traffic/--no-traffic", default=True, show_default=True,
               help="Let recorded drafts without a label sharpen the test.")
@@ -41,8 +64,8 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def calibrate(
-    pipeline: Path, labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, validate: bool,
-    yes: bool, as_json: bool, **settings: Any,
+    pipeline: Path, labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, since: str | None,
+    until: str | None, tz: str, validate: bool, yes: bool, as_json: bool, **settings: Any,
 ) -> None:
     """Find the lowest threshold that is certified to keep regret within bounds, and write its certificate.
 
@@ -60,10 +83,14 @@ def calibrate(
     import asyncio
 
     from orchestrator.commands.output import print_json
+    from orchestrator.finance.period import parse_period
     from orchestrator.progress import bar
     from orchestrator.quality.calibration.calibrate import calibrate as calibrated
 
-    source = _source(labels, ledger, spend, tasks, validate=validate, yes=yes)
+    if (since is not None or until is not None) and not ledger:
+        raise click.UsageError("--since and --until go with --ledger")
+    period = parse_period(since=since, until=until, tz=tz)
+    source = _source(labels, ledger, spend, tasks, period, validate=validate, yes=yes)
     done = asyncio.run(calibrated(pipeline, source, **settings, bars=bar))
     if as_json:
         print_json(done)
@@ -72,7 +99,8 @@ def calibrate(
 
 
 def _source(
-    labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, *, validate: bool, yes: bool
+    labels: Path | None, ledger: bool, spend: Money | None, tasks: Path | None, period: Period, *, validate: bool,
+    yes: bool,
 ) -> Source:
     from orchestrator.commands.output import ask, note
     from orchestrator.quality.calibration.from_ledger import from_ledger
@@ -89,4 +117,4 @@ def _source(
         return from_labels(lambda: read_labels(labels), validate=validate)
     if spend is not None:
         return by_spending(spend, tasks, tell=note, confirm=(lambda words: True) if yes else ask)
-    return from_ledger()
+    return from_ledger(since=period.since_at, until=period.until_at)

@@ -12,6 +12,12 @@ from orchestrator.config.checked import validated
 from orchestrator.config.digest import digest
 from orchestrator.config.document import Document, read_json
 
+_PROMISE = (
+    "pipeline", "step", "signal", "reference", "threshold", "loss", "max_regret", "confidence", "fingerprint",
+)
+_DRAFTS = ("records", "drafts")
+"""The tasks, and in which runs they were drafted; an earlier version did not say the second."""
+
 
 class CertificateFile(BaseModel):
     """What loading relies on. Further keys (dates, figures) are kept and not compared."""
@@ -34,5 +40,14 @@ def read_certificate(path: Path) -> Mapping[str, Any]:
 
 
 def certificate_digest(certificate: Mapping[str, Any]) -> str:
-    """What the ledger knows a certificate by: another calibration makes another, whatever its threshold."""
-    return digest(certificate)
+    """What the ledger knows a certificate by: its promise, and the drafts that it stands on. Made again from the very
+    same ones, on whatever day and at whatever prices, it is the same; from others it is another, whatever its
+    threshold."""
+    tried_on = certificate.get("tried_on")
+    drafts = [tried_on.get(key) for key in _DRAFTS] if isinstance(tried_on, Mapping) else None
+    return digest({**{key: certificate.get(key) for key in _PROMISE}, "drafts": drafts})
+
+
+def known_as(certificate: Mapping[str, Any]) -> tuple[str, str]:
+    """That digest, and the one by which earlier versions recorded it: of the whole file, its date included."""
+    return certificate_digest(certificate), digest(certificate)

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.canonical import canonical
 from orchestrator.config.addresses import check_location, host_of, is_local, networks
-from orchestrator.config.certificate import certificate_digest, read_certificate
+from orchestrator.config.certificate import known_as, read_certificate
 from orchestrator.config.checked import validated
 from orchestrator.config.closed_answers import closed_answers
 from orchestrator.config.confidence import read_confidence

@@ -28,7 +28,8 @@ class Confidences:
 class Cell:
     """Runs alike in what is known of their success, with the power sums of their costs (billionths).
 
-    `success` None: unknown. `propensity`: of the stratum these runs belong to, None where they belong to none.
+    `success` None: unknown. `propensity`: of the stratum these runs belong to, None where they belong to none; `apart`
+    keeps strata of one propensity from each other.
     `unanswered`: they were drawn for a spot check that was forbidden or not answered. `confidences` None: some of
     them have no fitted one. `bound` is the largest reserved cost among them, None where a run has none. `served`: they
     gave an answer.
@@ -37,6 +38,7 @@ class Cell:
     runs: int
     success: bool | None
     propensity: float | None = None
+    apart: str = ""
     unanswered: bool = False
     confidences: Confidences | None = None
     cost: int = 0
@@ -44,6 +46,10 @@ class Cell:
     cost_cubes: float = 0.0
     bound: int | None = None
     served: bool = True
+
+    @property
+    def stratum(self) -> tuple[float, str] | None:
+        return None if self.propensity is None else (self.propensity, self.apart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,7 @@ class Stratum:
     right: int
     unanswered: int
     cells: tuple[Cell, ...] = ()
+    apart: str = ""
 
     @property
     def unchecked(self) -> int:
@@ -146,16 +153,16 @@ class Tally:
 def tally(cells: Iterable[Cell]) -> Tally:
     """Sort runs into known, estimated and not estimated. A stratum without a checked run is not estimated."""
     plain: dict[bool | None, int] = {True: 0, False: 0, None: 0}
-    sampled: dict[float, list[Cell]] = {}
+    sampled: dict[tuple[float, str], list[Cell]] = {}
     for cell in cells:
-        if cell.propensity is None:
+        if (key := cell.stratum) is None:
             plain[cell.success] += cell.runs
         else:
-            sampled.setdefault(cell.propensity, []).append(cell)
+            sampled.setdefault(key, []).append(cell)
     strata = []
-    for propensity, members in sorted(sampled.items()):
+    for (propensity, apart), members in sorted(sampled.items()):
         stratum = Stratum(
-            propensity=propensity, runs=sum(c.runs for c in members),
+            propensity=propensity, apart=apart, runs=sum(c.runs for c in members),
             checked=sum(c.runs for c in members if c.success is not None),
             right=sum(c.runs for c in members if c.success),
             unanswered=sum(c.runs for c in members if c.success is None and c.unanswered), cells=tuple(members),
@@ -172,10 +179,10 @@ def assume(cells: Sequence[Cell], success: bool) -> list[Cell]:
 
     A run that was drawn and not answered counts as checked, so that it speaks for those like it that were not drawn.
     """
-    estimated = {s.propensity for s in tally(cells).strata}
+    estimated = {(s.propensity, s.apart) for s in tally(cells).strata}
     return [
-        replace(cell, success=success, propensity=cell.propensity if cell.propensity in estimated else None)
-        if cell.success is None and (cell.unanswered or cell.propensity not in estimated)
+        replace(cell, success=success, propensity=cell.propensity if cell.stratum in estimated else None)
+        if cell.success is None and (cell.unanswered or cell.stratum not in estimated)
         else cell
         for cell in cells
     ]

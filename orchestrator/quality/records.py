@@ -81,7 +81,9 @@ class Certificate:
     a walk starts. `coverage` is the share of `n` accepted. `traffic` is how many unlabelled scores took part.
     `base_loss` is the loss at accept-all; `least_escalation` the share that any threshold holding `max_regret` must
     escalate. `cost_ratio` is the expected cost of the cascade (of the gate, where `drafts_first` is False) over
-    always validating, None where a cost is unknown. `tested` are the candidates around the threshold.
+    always validating, None where a cost is unknown. Of the accepted records, `validator_asked` are those on which the
+    validator's answer was compared, and `validator_wrong` those of them on which it was wrong (None: graded).
+    `tested` are the candidates around the threshold.
     """
 
     threshold: float | None
@@ -105,6 +107,8 @@ class Certificate:
     drafts_first: bool = True
     draft_accuracy: float | None
     validator_accuracy: float | None
+    validator_asked: int | None = None
+    validator_wrong: int | None = None
     method: str
     computed_from: str
     tested: tuple[Tested, ...] = ()

@@ -231,9 +231,11 @@ class Store(Database):
         """The certificates that spot checks revoked."""
         return await self._read(lapses.listed, pipeline)
 
-    async def record_lapse(self, pipeline: str, step: str, certificate: str, reason: str) -> bool:
+    async def record_lapse(
+        self, pipeline: str, step: str, certificate: str, reason: str, since: float | None = None
+    ) -> bool:
         """Revoke a certificate for every process, its event in the same commit; False where it was revoked already."""
-        return await self._write(lapses.trip, pipeline, step, certificate, reason)
+        return await self._write(lapses.trip, pipeline, step, certificate, reason, since)
 
     async def claim_lapse_notice(self, pipeline: str, step: str, certificate: str) -> bool:
         """True for the one process that is to run the hook."""
@@ -289,9 +291,7 @@ class Store(Database):
     async def record_event(self, pipeline: str, kind: str, detail: str = "") -> None:
         await self._write(events.record, pipeline, kind, detail)
 
-    async def events(
-        self, pipeline: str | None = None, *, since: float = 0.0, limit: int = 100
-    ) -> list[StoredEvent]:
+    async def events(self, pipeline: str | None = None, *, since: float = 0.0, limit: int = 100) -> list[StoredEvent]:
         return await self._read(events.listed, pipeline, since, limit)
 
     async def escalation_share(self, pipeline: str, since: float) -> tuple[int, int]:

@@ -227,6 +227,8 @@ class StepEntry:
     draft_ok: bool | None = None
     attempts: int = 0
     from_cache: bool = False
+    look: float | None = None
+    compared: bool | None = None
     features: bytes = b"[]"
 
 

@@ -1,6 +1,6 @@
 """Certificates in use: what became of the tasks that came to their rule, and which of them spot checks revoked.
 
-**A certificate lapses once**: the row, keyed by the digest of its file, is written together with its event, and the
+**A certificate lapses once**: the row, keyed by its digest, is written together with its event, and the
 process that wins the row's `told_at` runs the hook.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, or_, select
 
 from orchestrator.store import events
 from orchestrator.store.entries import SpotCheckState
@@ -18,7 +18,7 @@ from orchestrator.store.tables import Config, Lapse, OutcomeRow, SpotCheck, Step
 
 _lapse, _config, _step = table(Lapse), table(Config), table(StepRow)
 _outcome, _spot_check = table(OutcomeRow), table(SpotCheck)
-_NEW = inserting_new(Lapse, "pipeline", "step", "certificate", "reason", "at")
+_NEW = inserting_new(Lapse, "pipeline", "step", "certificate", "reason", "at", "since")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +32,30 @@ class StoredLapse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """When spot checks revoked a certificate, and from when on the evidence for it counted, both in epoch seconds: a
+    draft made before `since` is no evidence of what drafts are like today."""
+
+    certificate: str
+    reason: str
+    at: float
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InUse:
     """A certificate in use: the step whose rule compares with it, and the rules before that one. `certificate` is the
-    digest that configurations carry."""
+    digest that configurations carry, `earlier` the one that those of an earlier version do."""
 
     pipeline: str
     step: str
     certificate: str
     rules_before: tuple[str, ...]
+    earlier: str | None = None
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        return (self.certificate,) if self.earlier is None else (self.certificate, self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +81,12 @@ class CheckedDraft:
     draft_ok: bool | None
 
 
-def trip(transaction: Transaction, pipeline: str, step: str, certificate: str, reason: str) -> bool:
-    """Record that a certificate lapsed, and the event with it. False where it had lapsed already."""
-    if transaction.many(_NEW, [(pipeline, step, certificate, reason, transaction.now)]) != 1:
+def trip(
+    transaction: Transaction, pipeline: str, step: str, certificate: str, reason: str, since: float | None = None
+) -> bool:
+    """Record that a certificate lapsed by evidence from `since` on, and the event with it. False where it had lapsed
+    already."""
+    if transaction.many(_NEW, [(pipeline, step, certificate, reason, transaction.now, since)]) != 1:
         return False
     events.record(transaction, pipeline, "certificate_lapsed", f"step {step}: {reason}")
     return True
@@ -83,11 +102,21 @@ def claim_notice(transaction: Transaction, pipeline: str, step: str, certificate
 
 
 def listed(connection: Connection, pipeline: str | None = None) -> list[StoredLapse]:
-    """Lapses of a pipeline or of all, the oldest first."""
-    wanted = select(_lapse).order_by(_lapse.c.at, _lapse.c.pipeline, _lapse.c.step)
+    """Lapses of a pipeline or of all, the oldest first. A store that is only read may be one of an earlier version."""
+    c = _lapse.c
+    wanted = select(c.pipeline, c.step, c.certificate, c.reason, c.at, c.told_at).order_by(c.at, c.pipeline, c.step)
     if pipeline is not None:
-        wanted = wanted.where(_lapse.c.pipeline == pipeline)
+        wanted = wanted.where(c.pipeline == pipeline)
     return [StoredLapse(**row) for row in connection.execute(wanted).mappings()]
+
+
+def changes(connection: Connection, pipeline: str, step: str) -> list[Change]:
+    """Every time that a certificate of this step was revoked, in the order of the moments from which drafts count. An
+    earlier version did not record that moment: then it is the one at which it was revoked."""
+    c = _lapse.c
+    since = func.coalesce(c.since, c.at).label("since")
+    wanted = select(c.certificate, c.reason, c.at, since).where(c.pipeline == pipeline, c.step == step)
+    return [Change(**row) for row in connection.execute(wanted.order_by(since, c.at)).mappings()]
 
 
 def tasks_within(connection: Connection, used: InUse, spans: Sequence[tuple[float, float]]) -> list[TaskCounts]:
@@ -143,6 +172,7 @@ def _came_to_the_rule(connection: Connection, used: InUse) -> ColumnElement[bool
 def _configurations(connection: Connection, used: InUse) -> Sequence[str]:
     """Those under which the certificate decided; in shadow, say, it does not."""
     c = _config.c
-    return connection.execute(select(c.config_id).where(
-        c.pipeline == used.pipeline, c.mode == "cascade", c.body_json.contains(used.certificate, autoescape=True)
-    )).scalars().all()
+    carrying = or_(*(c.body_json.contains(one, autoescape=True) for one in used.known_as))
+    return connection.execute(
+        select(c.config_id).where(c.pipeline == used.pipeline, c.mode == "cascade", carrying)
+    ).scalars().all()

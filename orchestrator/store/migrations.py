@@ -22,7 +22,7 @@ from orchestrator.store.close_tables import Close, Superseded
 from orchestrator.store.line_tables import Allocated, CostCell, LineKey, LineRow, RunCell, RunKey, Uncounted
 from orchestrator.store.own_tables import Migration, Owner, Setting
 from orchestrator.store.statements import insert, table
-from orchestrator.store.tables import Budget, CallRow, Feedback, Lapse, OutcomeRow, Price, Run
+from orchestrator.store.tables import Budget, CallRow, Feedback, Lapse, OutcomeRow, Price, Run, StepRow
 
 SchemaStep = Callable[[Connection], None]
 
@@ -85,9 +85,19 @@ def m009_asked_again(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def m010_lapse_since(connection: Connection) -> None:
+    """From when on the evidence counted that revoked a certificate."""
+    _add_columns(connection, table(Lapse))
+
+
+def m011_look(connection: Connection) -> None:
+    """With what probability the validator came to see a draft, over all draws."""
+    _add_columns(connection, table(StepRow))
+
+
 MIGRATIONS: tuple[SchemaStep, ...] = (
     m001_tables, m002_lapse, m003_seals, m004_lines, m005_budgets, m006_closes, m007_baselines, m008_again,
-    m009_asked_again,
+    m009_asked_again, m010_lapse_since, m011_look,
 )
 
 

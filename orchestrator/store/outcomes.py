@@ -45,6 +45,7 @@ _OUTCOME = inserting(
 _STEP = inserting(
     StepRow, "run_id", "step", "place", "status", "action", "rule", "explanation", "confidence", "threshold",
     "certified", "propensity", "verdict", "draft_ok", "attempts", "from_cache", "features_json",
+    "look", "compared",
 )
 _CONTENT = upserting(Content, "run_id", "kind", "tenant", "body", "keep_until")
 _HAND_OFF = inserting(HandOff, "run_id", "pipeline", "tenant", "step", "reason", "created_at")
@@ -132,7 +133,7 @@ def _step_row(run_id: str, place: int, s: StepEntry) -> Row:
     return (
         run_id, s.step, place, s.status, s.action, s.rule, s.explanation, s.confidence, s.threshold, s.certified,
         s.propensity, s.verdict, s.draft_ok, s.attempts, s.from_cache,
-        s.features.decode(),
+        s.features.decode(), s.look, s.compared,
     )
 
 

@@ -47,7 +47,7 @@ OUTCOME = (
 )
 STEP = (
     "step", "status", "action", "rule", "confidence", "threshold", "certified", "propensity", "verdict", "draft_ok",
-    "attempts", "from_cache",
+    "attempts", "from_cache", "look", "compared",
 )
 FIELDS: Mapping[Sealed, tuple[str, ...]] = {
     "call": (*INTENT, *SETTLEMENT),
@@ -142,8 +142,11 @@ def _exact(values: Sequence[Any], casts: Casts) -> list[Any]:
 
 
 def exact_step(values: Sequence[Any]) -> list[Any]:
-    """A step as it stands in its outcome's seal: `values` in the order of `STEP`."""
-    return _exact(values, _STEP_CASTS)
+    """A step as it stands in its outcome's seal: `values` in the order of `STEP`, NULLs at the end left out as well."""
+    exact = _exact(values, _STEP_CASTS)
+    while exact[-1] is None:
+        exact.pop()
+    return exact
 
 
 def unsealed(connection: Connection) -> dict[str, int]:
@@ -162,7 +165,7 @@ def outcome_values(e: OutcomeEntry, row: Sequence[Any]) -> tuple[Any, ...]:
     steps = [
         exact_step((
             s.step, s.status, s.action, s.rule, s.confidence, s.threshold, s.certified, s.propensity, s.verdict,
-            s.draft_ok, s.attempts, s.from_cache,
+            s.draft_ok, s.attempts, s.from_cache, s.look, s.compared,
         ))
         for s in e.steps
     ]

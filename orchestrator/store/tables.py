@@ -139,7 +139,7 @@ class AnswerRow(SQLModel, table=True):
 
 
 class StepRow(SQLModel, table=True):
-    """What was decided in one step of a run, and on what numbers. `place` is its turn in the run."""
+    """What was decided in one step, on what numbers. `place`: its turn in the run. Earlier versions kept no `look`."""
 
     __tablename__: ClassVar[str] = "step"
     __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
@@ -159,6 +159,8 @@ class StepRow(SQLModel, table=True):
     attempts: int = 0
     from_cache: bool = False
     features_json: str = "[]"
+    look: float | None = None
+    compared: bool | None = None
 
 
 class OutcomeRow(SQLModel, table=True):
@@ -286,10 +288,7 @@ class Event(SQLModel, table=True):
 
 
 class Lapse(SQLModel, table=True):
-    """A certificate revoked by what spot checks found, by the digest of its file: in force in every process, for ever.
-
-    `told_at` is when a process took it upon itself to run the hook.
-    """
+    """A certificate revoked for ever. `told_at`: when a process took the hook upon itself; `since`: of the evidence."""
 
     __tablename__: ClassVar[str] = "lapse"
     pipeline: str = Field(primary_key=True)
@@ -298,3 +297,4 @@ class Lapse(SQLModel, table=True):
     reason: str
     at: float
     told_at: float | None = None
+    since: float | None = None

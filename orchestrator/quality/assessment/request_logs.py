@@ -10,7 +10,6 @@ A line that is none of these, and one whose response is an error, is reported wi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -19,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from orchestrator.cascade.draft import unfenced
 from orchestrator.errors import InputError
 from orchestrator.records import Json, Money, Usage
 
@@ -27,9 +27,9 @@ COSTS = ("cost_usd", "cost", "response_cost")
 ENVELOPE = frozenset({"error", "type", "object", "message", "code", "param", "id", "request_id", "status"})
 """All that stands in a response that is an error: a value that was answered may have an `error` of its own."""
 NO_ANSWER, NO_REQUEST, NO_TEXT = "without an answer", "without a request", "whose answer has no text"
+NO_PLAIN_TEXT = "without a user message of plain text"
 SHOWN = 100
 """Characters of an error's message."""
-_FENCED = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +75,8 @@ def read_logs(path: Path) -> Iterator[LoggedRequest | BadLine]:
 
 def as_json(answer: str) -> Json:
     """The answer as JSON, out of a code fence where it stands in one. Raises NotALog where it is none."""
-    fenced = _FENCED.match(answer)
     try:
-        return orjson.loads(fenced[1] if fenced else answer)
+        return orjson.loads(unfenced(answer))
     except orjson.JSONDecodeError as error:
         why = "the answer is not JSON, and the step has an output schema"
         raise NotALog(why, "whose answer is not JSON") from error

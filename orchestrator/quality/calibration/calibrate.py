@@ -5,6 +5,7 @@ source -> records -> (fit a confidence on some) -> certify on the others -> file
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.config.fingerprint import gate_fingerprint, step_fingerprint
 from orchestrator.errors import InputError
-from orchestrator.quality.calibration.certificate_file import keep_previous, write_certificate
+from orchestrator.quality.calibration.certificate_file import certificate_body, keep_previous, write_json
 from orchestrator.quality.calibration.drafting import marks_of
 from orchestrator.quality.calibration.elsewhere import Elsewhere, whole_cost
 from orchestrator.quality.calibration.escalation_price import escalation_price, left_out
@@ -37,6 +38,7 @@ from orchestrator.quality.calibration.fitting import Fit, fit
 from orchestrator.quality.calibration.guarantees import require
 from orchestrator.quality.calibration.labels import from_labels, label_tasks
 from orchestrator.quality.calibration.priced import STANDS_IN, with_escalations_priced
+from orchestrator.quality.calibration.revoked import changes_of, is_revoked, not_revoked
 from orchestrator.quality.calibration.target import Target, target_of
 from orchestrator.quality.calibration.tried import this_try, tried_on
 from orchestrator.quality.calibration.ways import Way, ways
@@ -57,8 +59,8 @@ class Calibration:
     confidence's file, and `diagram` its picture. `ways` compares a gate with others. `escalations` is what their
     price leaves out. `elsewhere` counts the tasks that other rules decide, and `whole_cost` is the step's over
     always validating with them in it (None: a cost is unknown, or there are none). `kept` are copies of the
-    certificate before, and of its fitted confidence, where that one had a threshold; where this has none, `unsure`
-    is what becomes of every draft."""
+    certificate before, and of its fitted confidence, where that one had a threshold; `revoked`: spot checks had revoked
+    it. Where this has none, `unsure` is what becomes of every draft."""
 
     certificate: Certificate
     path: Path
@@ -76,6 +78,7 @@ class Calibration:
     elsewhere: Elsewhere = field(default_factory=dict)
     whole_cost: float | None = None
     kept: tuple[Path, ...] = ()
+    revoked: bool = False
     unsure: Literal["escalate", "hand_off"] = "escalate"
 
     @property
@@ -114,9 +117,10 @@ async def calibrate(
     target = target_of(loaded, asked)
     found = source if callable(source) else _of_tasks(list(source), validate)
     async with opened(store) as at:
+        changes = await asyncio.to_thread(changes_of, at, loaded.config.pipeline, target.step.config.id)
         place = Place(
-            loaded=loaded, step=target.step, store=at, asked=asked, marks=marks_of(loaded, target.step, asked),
-            clients=clients, concurrency=concurrency, now=now, bars=bars,
+            loaded=loaded, step=target.step, store=at, asked=asked, clients=clients, concurrency=concurrency, now=now,
+            bars=bars, changes=changes, marks=marks_of(loaded, target.step, asked, changes),
         )
         evidence = await found(place)
     return _certified(place, target, replace(evidence, known=in_order(evidence.known)))
@@ -151,22 +155,25 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
     fitted = fit(place, known, evidence.reference, target.artefact) if target.artefact is not None else None
     certify_on = fitted.certify_on if fitted is not None else known
     fingerprint = _fingerprint(place, fitted)
-    this = this_try(asked, certify_on, target.before, fingerprint)
+    scored = [replace(one, score=_score(one, fitted)) for one in certify_on]
+    this = this_try(asked, scored, target.before, fingerprint, place.changed)
     share = 1.0 if fitted is None else 1.0 - asked.fit_share
-    require(len(certify_on), _what(fitted), asked, this.attempt, share)
+    require(len(certify_on), _what(fitted), asked, this.attempt, share, evidence.fewer)
     certificate, said = _certify(place, certify_on, fitted, evidence, this.attempt)
     escalated = _escalated(certify_on, fitted, certificate)
     price = escalation_price(place, certify_on, escalated, evidence.escalations)
     unpriced = STANDS_IN if evidence.escalations is None else left_out(place.step)
     certificate = with_escalations_priced(certificate, certify_on, price, unpriced)
+    body = certificate_body(
+        certificate, place.loaded, place.step.config.id, signal=target.signal, reference=evidence.reference,
+        created=place.now(), fingerprint=fingerprint, tried_on=tried_on(this, asked, scored, place.changed),
+        source=evidence.source,
+    )
+    not_revoked(body, place.changes)
     kept = _kept_before(place, target, fitted)
     if fitted is not None:  # the artefact first: until its certificate follows, nothing is accepted by it
         fitted.write()
-    write_certificate(
-        target.certificate, certificate, place.loaded, place.step.config.id, signal=target.signal,
-        reference=evidence.reference, created=place.now(), fingerprint=fingerprint,
-        tried_on=tried_on(this, asked, certify_on), source=evidence.source,
-    )
+    write_json(target.certificate, body, "certificate")
     return Calibration(
         certificate=certificate, path=target.certificate, signal=target.signal, labelled=evidence.tasks,
         reached=len(known), source=evidence.source, notes=(*evidence.notes, *said, *filter(None, [this.note])),
@@ -177,7 +184,7 @@ def _certified(place: Place, target: Target, evidence: Evidence) -> Calibration:
         whole_cost=whole_cost(
             certificate, certify_on, len(known) if evidence.came is None else evidence.came, evidence.elsewhere
         ),
-        kept=kept, unsure=place.loaded.config.certificate_lapsed,
+        kept=kept, revoked=is_revoked(target.before, place.changes), unsure=place.loaded.config.certificate_lapsed,
     )
 
 
@@ -209,12 +216,23 @@ def _certify(
         drafts_first=not asked.gate,
     )
     traffic = _traffic(place, fitted, evidence)
-    if not traffic:
-        return certified(), ()
+    said: tuple[str, ...] = ()
     try:
-        return certified(traffic=traffic), ()
+        certificate = certified(traffic=traffic or None)
     except (ValueError, ImportError) as error:
-        return certified(), (f"recorded drafts without a label are left aside: {error}",)
+        certificate = certified()
+        said = (f"recorded drafts without a label are left aside: {error}",)
+    return certificate, (*said, *_thinned(known, certificate))
+
+
+def _thinned(known: Sequence[Known], certificate: Certificate) -> tuple[str, ...]:
+    """More data can leave less: beside spot checks that are drawn rarely, most labelled records are thinned away."""
+    if len({one.propensity for one in known}) < 2:
+        return ()
+    return (
+        f"{certificate.n:,} of {certificate.given:,} records are tested: those whose truth was likelier to be seen are "
+        "thinned to the chance of the others",
+    )
 
 
 def _traffic(place: Place, fitted: Fit | None, evidence: Evidence) -> list[float]:

@@ -83,10 +83,8 @@ def _kept(done: Calibration) -> list[str]:
     happens = "is handed off (certificate_lapsed: hand_off)" if done.unsure == "hand_off" else "escalates"
     kept = " and ".join(str(path) for path in done.kept)
     under = "under its own name" if len(done.kept) == 1 else "under their own names"
-    return [
-        f"from now on every {what} {happens}; the one before is kept as {kept}, and counts as it did once put back "
-        f"{under}"
-    ]
+    counts = "stays revoked" if done.revoked else f"counts as it did once put back {under}"
+    return [f"from now on every {what} {happens}; the one before is kept as {kept}, and {counts}"]
 
 
 def _way(way: Way) -> str:

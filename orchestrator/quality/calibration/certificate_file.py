@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from orchestrator.config.loaded import LoadedPipeline
 
 
-def write_certificate(
-    path: Path, certificate: Certificate, loaded: LoadedPipeline, step: str, *, signal: str, reference: Reference,
+def certificate_body(
+    certificate: Certificate, loaded: LoadedPipeline, step: str, *, signal: str, reference: Reference,
     created: datetime, fingerprint: Mapping[str, str], tried_on: Mapping[str, Any], source: str,
-) -> None:
-    """Write the certificate of a step to `path`. Raises InputError where it can't be written."""
-    body = {
+) -> dict[str, Any]:
+    """What the certificate's file says of a step."""
+    return {
         "kind": "certificate", "format": 1, "pipeline": loaded.config.pipeline, "step": step, "signal": signal,
         "reference": reference, "source": source, "created": created.isoformat(timespec="seconds"),
         **certificate.body(), "fingerprint": dict(fingerprint), "tried_on": dict(tried_on),
     }
-    write_json(path, body, "certificate")
 
 
 def keep_previous(path: Path, what: str) -> Path:
@@ -43,6 +42,7 @@ def keep_previous(path: Path, what: str) -> Path:
 
 
 def write_json(path: Path, body: Mapping[str, Any], what: str) -> None:
+    """Raises InputError, naming `what` and the path, where it can't be written."""
     write_text(path, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n", what)
 
 

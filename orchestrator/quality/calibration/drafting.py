@@ -20,7 +20,7 @@ from orchestrator.cascade.signals.features import features_from_json
 from orchestrator.config.expression_names import reads_gate
 from orchestrator.config.fingerprint import draft_fingerprint, fingerprint_digest, step_fingerprint
 from orchestrator.errors import InputError
-from orchestrator.quality.calibration.elsewhere import Elsewhere, counted
+from orchestrator.quality.calibration.elsewhere import Decided, Elsewhere, counted
 from orchestrator.quality.calibration.evidence import Asked, Marks, Place
 from orchestrator.records import Features, Json, Outcome, Task
 from orchestrator.store.copies import copy_id, named_in
@@ -30,8 +30,11 @@ from orchestrator.store.tables import Content, StepRow
 if TYPE_CHECKING:
     from orchestrator.cascade.collected import Collected
     from orchestrator.config.loaded import LoadedPipeline, LoadedStep
+    from orchestrator.store.lapses import Change
 
 MARK_DIGITS = 16
+SENT_ON = frozenset({"context_overflow", "draft_failed"})
+"""Rules by which a task that got no draft goes to the validator in service; a calibration stops there."""
 _step, _content = table(StepRow), table(Content)
 
 
@@ -57,7 +60,7 @@ class Drafted:
         """Did it come to what is calibrated: the rule that compares the confidence, or the gate."""
         if gate:
             return bool(self.kept.features)
-        return self.collected.reached and not self.collected.gated
+        return self.collected.reached and self.collected.undrafted is None
 
 
 def named(tasks: Iterable[Task], place: Place) -> Iterable[Task]:
@@ -86,21 +89,28 @@ def validated_id(place: Place, drafted_id: str) -> str:
     return copy_id("validated", place.marks.validation, named_in(drafted_id))
 
 
-def marks_of(loaded: LoadedPipeline, step: LoadedStep, asked: Asked) -> Marks:
-    """Under what the drafts and validations of this configuration are known in the store.
+def marks_of(
+    loaded: LoadedPipeline, step: LoadedStep, asked: Asked, changes: Sequence[Change] = ()
+) -> Marks:
+    """Under what the drafts and validations of this configuration are known in the store: other ones after each of the
+    `changes` that revoked a certificate of the step, for nobody knows whether drafter, validator or tasks changed.
 
     A gate is calibrated on tasks that no gate has sorted. A fitted confidence is applied to recorded numbers, so that
     a new fit needs no new drafts.
     """
     found = dict(step_fingerprint(loaded, step))
-    validation = _short({**draft_fingerprint(found), "step": step.config.id})
+    validation = {**draft_fingerprint(found), "step": step.config.id}
     confidence = step.config.confidence
     if asked.gate:
         found.pop("gate", None)
     if confidence is not None and confidence.fitted is not None:
         found["confidence_source"] = "fitted"
-    names = ",".join(step.features)
-    return Marks(draft=_short({**found, "features": names, "step": step.config.id}), validation=validation)
+    draft = {**found, "features": ",".join(step.features), "step": step.config.id}
+    since: list[dict[str, str]] = [{}, *({"since": f"{nth}: {one.since!r}"} for nth, one in enumerate(changes))]
+    return Marks(
+        draft=_short(draft | since[-1]), validation=_short(validation | since[-1]),
+        earlier=tuple(_short(draft | one) for one in since[:-1]),
+    )
 
 
 def _short(fingerprint: Mapping[str, str]) -> str:
@@ -113,7 +123,7 @@ async def drafts(place: Place, tasks: AsyncIterable[Task] | Iterable[Task]) -> A
 
     async with (
         Pipeline(
-            place.loaded, store=place.store, clients=place.clients, mode="cascade", calibrating=True
+            _asked_anew(place), store=place.store, clients=place.clients, mode="cascade", calibrating=True
         ) as pipeline,
         contextlib.aclosing(
             pipeline.collect(tasks, step=place.step.config.id, concurrency=place.concurrency)
@@ -138,12 +148,19 @@ async def validations(
 
     async with (
         Pipeline(
-            _ungated(place.loaded), store=place.store, clients=place.clients, mode="validate_only", calibrating=True
+            _ungated(_asked_anew(place)), store=place.store, clients=place.clients, mode="validate_only",
+            calibrating=True,
         ) as pipeline,
         contextlib.aclosing(pipeline.amap(_each(tasks, alone), concurrency=place.concurrency)) as outcomes,
     ):
         async for outcome in outcomes:
             yield asked[str(outcome.id)], outcome
+
+
+def _asked_anew(place: Place) -> LoadedPipeline:
+    """Without the cache, where a certificate was revoked: what it holds may have been answered before the change."""
+    config = place.loaded.config
+    return replace(place.loaded, config=config.model_copy(update={"cache": None})) if place.changes else place.loaded
 
 
 def _ungated(loaded: LoadedPipeline) -> LoadedPipeline:
@@ -232,10 +249,20 @@ def _kept_of(place: Place, run_ids: Sequence[str]) -> dict[str, Kept]:
 
 
 def decided_elsewhere(drafted: Iterable[Drafted], place: Place) -> Elsewhere:
-    """What became of those that did not come to what is calibrated; a gate stands before all else."""
+    """What becomes in service of those that did not come to what is calibrated; a gate stands before all else."""
     if place.asked.gate:
         return {}
-    return counted((one.kept.action, one.kept.rule) for one in drafted if not one.counts(False))
+    return counted(_decided(one) for one in drafted if not one.counts(False))
+
+
+def _decided(one: Drafted) -> Decided | None:
+    """None of a step that was skipped. A calibration drafts what a gate stops; in service nobody pays for that."""
+    before, kept = one.collected.undrafted, one.kept
+    if before is not None:
+        return Decided(before.action, before.rule or "", drafted=False)
+    if kept.rule in SENT_ON:
+        return Decided("escalate", kept.rule, drafted=False)
+    return None if kept.action is None else Decided(kept.action, kept.rule or "", drafted=bool(kept.features))
 
 
 def refused(errors: Sequence[str]) -> InputError:

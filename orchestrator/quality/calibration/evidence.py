@@ -16,7 +16,9 @@ from orchestrator.records import Features, Json, Money
 if TYPE_CHECKING:
     from orchestrator.config.loaded import LoadedPipeline, LoadedStep
     from orchestrator.models.client import ModelClient
+    from orchestrator.quality.calibration.elsewhere import Elsewhere
     from orchestrator.store.engine import Store
+    from orchestrator.store.lapses import Change
 
 Reference = Literal["label", "proof", "validator"]
 Bars = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], object]]]
@@ -32,7 +34,8 @@ def no_bars(words: str, total: int) -> Iterator[Callable[[], object]]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """One draft whose truth is known. `id` tells records apart from one calibration to the next; `score` is the raw
-    confidence (None: not measured). `at` is when it was drafted, in epoch seconds. The rest as in `Record`."""
+    confidence (None: not measured). `at` is when it was drafted, in epoch seconds, and `run` the run that it was
+    drafted in: a task that is drafted anew is drafted in another. The rest as in `Record`."""
 
     id: str
     score: float | None
@@ -44,6 +47,7 @@ class Known:
     features: Features = field(default_factory=dict)
     meta: Mapping[str, Json] = field(default_factory=dict)
     at: float | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,21 @@ class Unlabelled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Such drafts, and how many more there were that tell nothing of today's."""
+
+    drafts: tuple[Unlabelled, ...] = ()
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """`known` are the drafts that came to the rule that compares the confidence, of `tasks` looked at. `notes` are
     what a reader of the certificate should know of where they come from. `escalations` are what recorded ones of the
     step cost, where the `validator_cost` of each of `known` is that of the validator's own answer (None: such a cost
-    stands for that where it is not known). `elsewhere` counts the tasks that did not come to that rule, by (action,
-    rule) of what decided them; `came` those that did, their truth known or not (None: all are known)."""
+    stands for that where it is not known). `elsewhere` counts the tasks that did not come to that rule, by what
+    decided them; `came` those that did, their truth known or not (None: all are known). `fewer` says why some records
+    were left out, for whoever has too few."""
 
     source: str
     known: tuple[Known, ...]
@@ -71,8 +84,9 @@ class Evidence:
     traffic: tuple[Unlabelled, ...] = ()
     notes: tuple[str, ...] = ()
     escalations: tuple[Money, ...] | None = ()
-    elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    elsewhere: Elsewhere = field(default_factory=dict)
     came: int | None = None
+    fewer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +108,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """What stands in the ids under which drafts and validations of one configuration are known in the store."""
+    """What stands in the ids under which drafts and validations of one configuration are known in the store; `earlier`
+    in those of drafts made before the last change."""
 
     draft: str
     validation: str
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a calibration is done: the pipeline, the step, the store, and what stands for models and clock."""
+    """Where a calibration is done: the pipeline, the step, the store, and what stands for models and clock. `changes`
+    are those by which certificates of the step were revoked, the latest last."""
 
     loaded: LoadedPipeline
     step: LoadedStep
@@ -113,6 +130,12 @@ class Place:
     concurrency: int = 64
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     bars: Bars = no_bars
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def changed(self) -> Change | None:
+        """The last change: what was drafted before it tells nothing of today."""
+        return self.changes[-1] if self.changes else None
 
     @property
     def fits(self) -> bool:

@@ -12,20 +12,24 @@ from typing import Any
 
 from sqlalchemy import select
 
-from orchestrator.cascade.again import Reason
-from orchestrator.cascade.screen import BY_MODE
+from orchestrator.cascade.again import RULES, Reason
 from orchestrator.config.fingerprint import step_fingerprint
 from orchestrator.errors import InputError
+from orchestrator.quality.calibration.bills import with_cut_off
+from orchestrator.quality.calibration.elsewhere import Decided
 from orchestrator.quality.calibration.evidence import (
     Evidence,
     Known,
     Place,
     Reference,
     Source,
+    Traffic,
     Unlabelled,
     place_of,
 )
+from orchestrator.quality.calibration.guarantees import require
 from orchestrator.quality.calibration.priced import alone
+from orchestrator.quality.calibration.revoked import Span, span_of
 from orchestrator.quality.history.numbers import Numbers
 from orchestrator.quality.history.recorded import RecordedDraft, hear_recorded
 from orchestrator.quality.history.stored_config import stored_steps
@@ -36,10 +40,14 @@ from orchestrator.store.tables import Config
 _config = table(Config)
 _NONE: Mapping[str, Any] = {}
 _WANTING: Mapping[Reason, str] = {"budget": "a budget was spent", "outage": "a model was out"}
+_NOT_DONE = frozenset(rule for rules in RULES.values() for rule in rules)
+"""What stands for a rule where that which the policy decided could not be done."""
 
 
-def from_ledger(*, mode: str | None = None) -> Source:
-    """The step's own recorded drafts, made as today's are; `mode` narrows them to runs of that mode."""
+def from_ledger(*, mode: str | None = None, since: float | None = None, until: float | None = None) -> Source:
+    """The step's own recorded drafts, made as today's are; `mode` narrows them to runs of that mode, and `since` and
+    `until` to those that ended in [since, until), in epoch seconds. Where a certificate of the step was revoked, they
+    count by default from when that change began."""
 
     async def gather(place: Place) -> Evidence:
         step_id = place.step.config.id
@@ -48,18 +56,23 @@ def from_ledger(*, mode: str | None = None) -> Source:
                 "the ledger's drafts are those that the gate in place let through: none can be certified on them",
                 hint="give --labels FILE or --spend SUM",
             )
-        heard = Heard(place)
-        drafts = await _hear(place, heard, mode)
+        span = span_of(place, since, until)
+        heard = Heard(place, span)
+        drafts = await _hear(place, heard, mode, undrafted=not place.asked.gate) - heard.left_out
+        if not heard.reached and heard.left_out:
+            require(0, "records of the ledger", place.asked, why=span.why(heard.left_out))
         if not heard.reached:
             raise InputError(
                 f"the ledger holds no draft of step {step_id!r}, made as today's are, that came to a rule that "
                 "compares the confidence", hint="run some tasks first, or give --labels FILE or --spend SUM",
             )
         known, escalations = alone((*heard.seen, *heard.never), (*heard.verdicts, *(None for _ in heard.never)))
+        known, cut_off = await with_cut_off(place, known, heard.cut_off)
         return Evidence(
-            source=f"{drafts} recorded drafts", tasks=drafts, known=known, escalations=escalations,
-            traffic=tuple(heard.traffic), reference=heard.reference, notes=heard.notes(),
-            elsewhere=heard.elsewhere, came=heard.reached,
+            source=f"{drafts} recorded drafts{span.words}", tasks=drafts, known=known, escalations=escalations,
+            traffic=tuple(heard.traffic), reference=heard.reference,
+            notes=(*span.notes(heard.left_out), *heard.notes(), *cut_off), elsewhere=heard.elsewhere,
+            came=heard.reached, fewer=span.why(heard.left_out),
         )
 
     return gather
@@ -67,31 +80,38 @@ def from_ledger(*, mode: str | None = None) -> Source:
 
 @dataclass(slots=True)
 class Heard:
-    """What of each recorded draft is kept: its numbers and tags only where a confidence is fitted to them. `verdicts`
-    are the costs of those on `seen` drafts, where one was given. Of those `never` seen, `unanswered` had a spot check
-    that failed, `waiting` have one to be made, and `refused` were sent on, by what was wanting then."""
+    """What of each recorded draft is kept: its numbers and tags only where a confidence is fitted to them; `left_out`
+    counts those outside the `span`. `verdicts` are the costs of those on `seen` drafts, where one was given. Of those
+    `never` seen, `unanswered` had a spot check that failed, `waiting` have one to be made, and `refused` were sent on,
+    by what was wanting then. `cut_off`: the runs in which a call of the validation was."""
 
     place: Place
+    span: Span = field(default_factory=Span)
+    left_out: int = 0
     reached: int = 0
     seen: list[Known] = field(default_factory=list)
     verdicts: list[Money | None] = field(default_factory=list)
+    cut_off: set[str] = field(default_factory=set)
     never: list[Known] = field(default_factory=list)
     traffic: list[Unlabelled] = field(default_factory=list)
     truths: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
     waiting: int = 0
     refused: Counter[Reason] = field(default_factory=Counter)
-    elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)
+    elsewhere: Counter[Decided] = field(default_factory=Counter)
 
     def __call__(self, one: RecordedDraft) -> None:
+        if one.ended_at not in self.span:
+            self.left_out += bool(one.features)
+            return
         if not (self.place.asked.gate or one.reached):
-            if one.action is not None and one.rule != BY_MODE:
-                self.elsewhere[one.action, one.rule or ""] += 1
+            if one.action is not None and one.rule not in _NOT_DONE and one.mode != "validate_only":
+                self.elsewhere[Decided(one.action, one.rule or "", drafted=bool(one.features))] += 1
             return
         self.reached += 1
         if one.propensity == 0.0:
             self.waiting += one.waits
-            self.unanswered += one.unanswered is not None and not one.waits
+            self.unanswered += one.unanswered is not None and one.action == "spot_check" and not one.waits
             if one.refused is not None:
                 self.refused[one.refused] += 1
             self.never.append(_held_against(one, self.place))
@@ -99,6 +119,8 @@ class Heard:
             self.truths[one.truth or ""] += 1
             self.seen.append(_known(one, self.place))
             self.verdicts.append(_verdict(one))
+            if one.validator_cost is None and one.alone_cost is None and one.validator_bound is not None:
+                self.cut_off.add(one.run_id)
         elif self.place.asked.traffic and _takes_part(one, self.place):
             self.traffic.append(_unlabelled(one, self.place))
 
@@ -124,7 +146,7 @@ class Heard:
             notes.append(
                 f"{blind} drafts could never have been looked at, and count as wrong: no rule "
                 "{name: spot_check, sample: 0.02, then: spot_check} looked at any like them, or what would have could "
-                "not"
+                "not, or an earlier version did not log with what probability"
             )
         return tuple(notes)
 
@@ -146,9 +168,11 @@ async def recorded(place: Place, mode: str | None = None) -> list[RecordedDraft]
     return found
 
 
-async def _hear(place: Place, hear: Callable[[RecordedDraft], None], mode: str | None = None) -> int:
-    """The same, told one by one; how many there were. Raises InputError where all were weighed by another
-    confidence."""
+async def _hear(
+    place: Place, hear: Callable[[RecordedDraft], None], mode: str | None = None, *, undrafted: bool = False
+) -> int:
+    """The same, told one by one, with the runs in which nothing was drafted if `undrafted`; how many drafts there were.
+    Raises InputError where all were weighed by another confidence."""
     confidence = place.step.config.confidence
     raw = confidence is not None and confidence.fitted is None
     sources = await asyncio.to_thread(_sources, place) if raw else {}
@@ -160,12 +184,12 @@ async def _hear(place: Place, hear: Callable[[RecordedDraft], None], mode: str |
         if one.from_cache or (mode is not None and one.mode != mode):
             return
         if raw and sources.get(one.config_id) != source:
-            other += 1
+            other += bool(one.features)
             return
-        told += 1
+        told += bool(one.features)
         hear(one)
 
-    await hear_recorded(place.store, place.loaded, place.step.config.id, mine)
+    await hear_recorded(place.store, place.loaded, place.step.config.id, mine, undrafted=undrafted)
     if confidence is not None and other and not told:
         raise InputError(
             f"the recorded drafts were weighed by another confidence than {confidence.signal!r}, and none by it",
@@ -174,21 +198,28 @@ async def _hear(place: Place, hear: Callable[[RecordedDraft], None], mode: str |
     return told
 
 
-async def unlabelled(place: Place, without: AbstractSet[str] = frozenset()) -> tuple[Unlabelled, ...]:
-    """Recorded drafts of live traffic, for the spread of their scores alone; none of the runs `without`."""
+async def unlabelled(place: Place, without: AbstractSet[str] = frozenset()) -> Traffic:
+    """Recorded drafts of live traffic since the last change, for the spread of their scores alone; none of the runs
+    `without`."""
     if not place.asked.traffic or (place.asked.gate and place.step.gate.certificate is not None):
-        return ()
+        return Traffic()
     found: list[Unlabelled] = []
+    span, before = span_of(place), 0
 
     def hear(one: RecordedDraft) -> None:
-        if (place.asked.gate or one.reached) and one.run_id not in without and _takes_part(one, place):
+        nonlocal before
+        if not (place.asked.gate or one.reached) or one.run_id in without:
+            return
+        if one.ended_at not in span:
+            before += 1
+        elif _takes_part(one, place):
             found.append(_unlabelled(one, place))
 
     try:
         await _hear(place, hear)
     except InputError:
-        return ()
-    return tuple(found)
+        return Traffic()
+    return Traffic(drafts=tuple(found), left_out=before)
 
 
 def _sources(place: Place) -> Mapping[str, str | None]:
@@ -210,6 +241,7 @@ def _known(one: RecordedDraft, place: Place) -> Known:
         id=one.run_id, score=one.confidence, draft_ok=bool(one.draft_ok), validator_ok=one.validator_ok,
         draft_cost=one.draft_cost, validator_cost=one.alone_cost if _verdict(one) else one.validator_cost,
         propensity=one.propensity, features=_numbers(one, place), meta=_tags(one, place), at=one.ended_at,
+        run=one.run_id,
     )
 
 
@@ -220,10 +252,11 @@ def _verdict(one: RecordedDraft) -> Money | None:
 
 def _held_against(one: RecordedDraft, place: Place) -> Known:
     """A draft that could never have been looked at counts as wrong: that bound holds whatever it was. So does one whose
-    spot check got no answer, with the probability that it was drawn with: it stands for those that were not."""
+    look was drawn and gave no answer, with the probability of that draw: it stands for those that were not drawn."""
     return Known(
         id=one.run_id, score=one.confidence, draft_ok=False, validator_ok=True, draft_cost=one.draft_cost,
         propensity=one.unanswered or 1.0, features=_numbers(one, place), meta=_tags(one, place), at=one.ended_at,
+        run=one.run_id,
     )
 
 

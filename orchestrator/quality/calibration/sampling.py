@@ -68,6 +68,8 @@ def _of_store(place: Place) -> Iterator[tuple[str, Task]]:
         select(c.run_id, c.body).join(_run, r.run_id == c.run_id).join(_config, f.config_id == r.config_id)
         .where(c.kind == "task", r.pipeline == place.loaded.config.pipeline, f.mode != CALIBRATION)
     )
+    if place.changed is not None:  # what came before it is no sample of today's tasks
+        query = query.where(r.created_at >= place.changed.since)
     with place.store.read() as connection:
         for row in connection.execution_options(yield_per=1000).execute(query):
             said = orjson.loads(row.body)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cascade.collected import spent_on
 from orchestrator.errors import InputError
+from orchestrator.quality.calibration.bills import Bills, bills
 from orchestrator.quality.calibration.bounds import UNKNOWN, TaskBound, task_bounds
 from orchestrator.quality.calibration.drafting import (
     decided_elsewhere,
@@ -31,6 +32,7 @@ from orchestrator.quality.calibration.evidence import Evidence, Known, Place, So
 from orchestrator.quality.calibration.from_ledger import unlabelled
 from orchestrator.quality.calibration.labels import known
 from orchestrator.quality.calibration.purchase import Purchase, bought_before, purchase_of
+from orchestrator.quality.calibration.revoked import kept_before, left_out, why
 from orchestrator.quality.calibration.sampling import sample
 from orchestrator.records import Money, Outcome, Task
 
@@ -80,7 +82,10 @@ def by_spending(
     async def gather(place: Place) -> Evidence:
         drawn = await asyncio.to_thread(sample, place, tasks)
         purchase, bound = await _priced(place, drawn.tasks, limit)
-        tell(purchase.words(place.asked))
+        if tasks is None and place.changed is not None:
+            purchase = replace(purchase, fewer=f"{why(place.changed)}: tasks of before are not drawn")
+        left = left_out(place.changed, kept=await asyncio.to_thread(kept_before, place, drawn.tasks))
+        tell("; ".join([*left, purchase.words(place.asked)]))
         purchase.check(place.asked)
         if not confirm(f"Spend up to {limit}?"):
             raise InputError("not started", hint="give --yes to start without being asked")
@@ -90,7 +95,7 @@ def by_spending(
         if bought.begun < len(drawn.tasks):
             purchase.check_bought(len(bought.known), Money(nano=purse.spent, currency=limit.currency), place.asked)
         if tasks is None:
-            traffic = await unlabelled(place, drawn.runs)
+            traffic = (await unlabelled(place, drawn.runs)).drafts
         else:
             traffic = await _draft_more(place, drawn.tasks[bought.begun:], purse, bound)
         spent = Money(nano=purse.spent, currency=limit.currency)
@@ -98,8 +103,9 @@ def by_spending(
             bought.notes.append(rest)
         return Evidence(
             source=f"{bought.drafted} tasks drawn at random, for {spent} of {limit}",
-            tasks=bought.drafted, known=tuple(bought.known), reference="validator", notes=tuple(bought.notes),
+            tasks=bought.drafted, known=tuple(bought.known), reference="validator", notes=(*left, *bought.notes),
             traffic=traffic, escalations=await recorded_escalations(place), elsewhere=bought.elsewhere,
+            fewer=purchase.fewer,
         )
 
     return gather
@@ -168,7 +174,7 @@ async def _buy(
             async for one in each:
                 bought.drafted += bool(one.run_id)
                 bought.refused += not one.run_id
-                if one.run_id and (place.asked.gate or (one.reached and not one.gated)):
+                if one.run_id and (place.asked.gate or (one.reached and one.undrafted is None)):
                     collected[str(one.task.id)] = one
                     yield one.task
                 else:
@@ -183,7 +189,9 @@ async def _buy(
                 await settle(one, bound.spent_on(spent_on(outcome), resumed=outcome.resumed, priced=True))
                 answers[task_id] = outcome
     ids = {str(under.id): record_id(task) for task, under in zip(tasks, named(tasks, place), strict=True)}
-    bought.known = await _judged(place, ids, collected, answers)
+    paid = await bills(place, [*(one.run_id for one in collected.values()), *(one.run_id for one in answers.values())])
+    bought.notes.extend(paid.notes)
+    bought.known = await _judged(place, ids, collected, answers, paid)
     bought.elsewhere = decided_elsewhere(await with_kept(place, others, ids), place)
     if bought.refused:
         bought.notes.append(f"{bought.refused} tasks could not be taken")
@@ -193,7 +201,8 @@ async def _buy(
 
 
 async def _judged(
-    place: Place, ids: Mapping[str, str], collected: Mapping[str, Collected], answers: Mapping[str, Outcome]
+    place: Place, ids: Mapping[str, str], collected: Mapping[str, Collected], answers: Mapping[str, Outcome],
+    paid: Bills,
 ) -> list[Known]:
     """Each draft compared with what the validator answered alone."""
     from orchestrator.cascade.compare import compile_compare
@@ -205,7 +214,8 @@ async def _judged(
         answer = outcome.steps.get(place.step.config.id) if outcome is not None else None
         if answer is not None and answer.value is not None and one.kept.value is not None:
             right = compare.same(one.kept.value, answer.value)
-            found.append(replace(known(one, draft_ok=right, answers=answers), validator_ok=True))
+            record = known(one, draft_ok=right, answers=answers, paid=paid.costs)
+            found.append(replace(record, validator_ok=True))
     return found
 
 

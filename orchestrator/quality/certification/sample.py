@@ -59,6 +59,14 @@ class Sample:
         """The summed loss of the `accepted` surest records: an exact count for right-or-wrong records."""
         return self._counts[accepted] if self.binary else math.fsum(self._ordered[:accepted])
 
+    def validator_among(self, accepted: int) -> tuple[int, int] | tuple[None, None]:
+        """Of the `accepted` surest records, (on how many the validator was asked, on how many it was wrong); None where
+        it is graded."""
+        asked = [ok for i in self.order[:accepted] if (ok := self.records[i].validator_ok) is not None]
+        if not {0.0, 1.0}.issuperset(asked):
+            return None, None
+        return len(asked), sum(not ok for ok in asked)
+
     def accepted_losses(self, accepted: int) -> list[float]:
         """Of the `accepted` surest records, in the order of the records."""
         return [self.losses[i] for i in sorted(self.order[:accepted])]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 
 from orchestrator.quality.certification.advice import advise, guarantee_in_words
@@ -22,13 +22,13 @@ SET_ASIDE = 40
 
 
 def certify(
-    records: Sequence[Record],
+    records: Iterable[Record],
     *,
     max_regret: float,
     confidence: float = 0.90,
     loss: Loss = "regret",
     seed: int = 0,
-    traffic: Sequence[float] | None = None,
+    traffic: Iterable[float] | None = None,
     drafts_first: bool = True,
     reference: str = "label",
     attempt: int = 0,
@@ -50,6 +50,7 @@ def certify(
     Raises ValueError for a tolerance or a confidence outside (0, 1), for what is no record or no score, and for
     traffic that is plainly of another population; ImportError where traffic needs numpy and there is none.
     """
+    records = list(records)
     _check(records, max_regret, confidence, loss, attempt)
     delta = (1.0 - confidence) * 2.0**-attempt
     generator = random.Random(seed)
@@ -115,6 +116,7 @@ def _certificate(
     accepted = 0 if found.threshold is None else sample.accepted_at(found.threshold)
     advice = advise(sample, found.threshold, accepted, max_regret, delta, drafts_first=drafts_first)
     measured = [v for r, v in zip(sample.records, sample.validators, strict=True) if r.validator_ok is not None]
+    asked, wrong = sample.validator_among(accepted)
     room = 1.0 if sample.loss == "regret" else 1.0 - max_regret
     return Certificate(
         threshold=found.threshold, recommendation=advice.recommendation, reasons=advice.reasons,
@@ -124,7 +126,8 @@ def _certificate(
         coverage=accepted / n if n else 0.0, p_value=found.p_value, base_loss=sample.base,
         least_escalation=max(0.0, (sample.base - max_regret) / room), cost_ratio=advice.cost_ratio,
         drafts_first=drafts_first, draft_accuracy=math.fsum(sample.drafts) / n if n else None,
-        validator_accuracy=math.fsum(measured) / len(measured) if measured else None, method=found.method,
+        validator_accuracy=math.fsum(measured) / len(measured) if measured else None, validator_asked=asked,
+        validator_wrong=wrong, method=found.method,
         computed_from=_computed_from(given, thinned, aside, n, len(measured), traffic, reference),
         tested=found.tested,
     )

@@ -19,6 +19,7 @@ from orchestrator.cascade.collected import CALIBRATION
 from orchestrator.config.fingerprint import differences, draft_fingerprint, step_fingerprint
 from orchestrator.config.loader import LoadedPipeline
 from orchestrator.quality.history.call_costs import NONE_ASKED, CallCosts, call_costs
+from orchestrator.quality.history.looks import VALIDATED, Looked, is_rejected, looked_at
 from orchestrator.quality.history.stored_config import StoredStep, stored_steps
 from orchestrator.records import Action, Money, Status
 from orchestrator.store.again import APART
@@ -26,7 +27,6 @@ from orchestrator.store.statements import Readable, table
 from orchestrator.store.tables import Config, OutcomeRow, Run, SpotCheck, StepRow
 
 Truth = Literal["label", "proof", "spot_check", "validator"]
-VALIDATED = frozenset({"approved", "repaired", "redone"})
 PAGE = 400
 """Runs whose calls are looked up at once."""
 
@@ -39,20 +39,21 @@ class RecordedDraft:
     """One draft as the ledger knows it, at the last attempt. Money is in the currency of its calls.
 
     `features` by name, None where a number was not to be had; empty where nothing was drafted. `action`, `rule`,
-    `confidence` and `threshold` are those recorded (where no draft was made, of a gate). `reached`: it came to the rule
-    that compares the confidence.
+    `confidence` and `threshold` are those recorded (where no draft was made, of a gate). `reached`: it came, or by
+    other draws could have come, to the rule that compares the confidence.
 
-    `propensity` is the probability with which the truth of this draft came to be seen: 1.0 labelled, proven, or sent to
-    the validator by no draw; that of the spot check where it was accepted; 0.0 where it could not be seen.
+    `propensity` is the probability with which the truth of this draft came to be seen: 1.0 labelled or proven, else
+    `look`, that with which the validator came to see it, over all draws (`cascade/chances.py`), and its cost to be
+    known; 0.0 where it could not, where it was to and did not, and where an earlier version did not log enough to tell.
     `draft_ok` None: not seen. `truth` says who said so. `validator_ok`: was the validator right (True where it is
-    itself the reference, None where that is not known).
+    itself the reference, None where that is not known). `contradicted`: it is not known although a spot check was
+    answered, otherwise than by the draft.
 
     `draft_cost` is that of all drafts and samples; `validator_cost` that of its verdict, or of its spot check;
     `alone_cost` of the validator doing the task anew. None: unknown, or it was not asked. The `_bound`s are what was
-    reserved for drafts and verdict: the most they could have cost. `unanswered`: the probability with which a spot
-    check was drawn that could not be made, gave no answer, or `waits` to be made. `look` is the probability with which
-    the validator came to see the draft, and its cost to be known: `propensity` where the truth hangs on it. `refused`:
-    the draft was sent on, and for want of this no call was made; the task can be done again.
+    reserved for drafts and verdict: the most they could have cost. `unanswered`: the probability with which a look
+    was drawn that could not be made, gave no answer, or `waits` to be made. `refused`: the
+    draft was sent on, and for want of this no call was made; the task can be done again.
     """
 
     run_id: str
@@ -81,6 +82,7 @@ class RecordedDraft:
     draft_bound: Money | None = None
     validator_bound: Money | None = None
     unanswered: float | None = None
+    contradicted: bool = False
     waits: bool = False
     look: float = 0.0
     refused: Reason | None = None
@@ -105,14 +107,16 @@ async def read_recorded(
 
 
 async def hear_recorded(
-    store: Readable, loaded: LoadedPipeline, step_id: str, hear: Callable[[RecordedDraft], None], **which: Any
+    store: Readable, loaded: LoadedPipeline, step_id: str, hear: Callable[[RecordedDraft], None], *,
+    undrafted: bool = False, **which: Any,
 ) -> None:
     """The same, told one by one to `hear`, in another thread: a ledger's drafts take some kilobytes each, and whoever
-    hears of them knows what of that to keep. `which` as of `each_recorded`."""
+    hears of them knows what of that to keep. `undrafted`: of runs in which the step drafted nothing, too. `which` as of
+    `each_recorded`."""
     def read() -> None:
         with store.read() as connection:
             for one in each_recorded(connection, loaded, step_id, **which):
-                if one.features:
+                if one.features or undrafted:
                     hear(one)
 
     await asyncio.to_thread(read)
@@ -170,7 +174,8 @@ def _drafts(
         select(
             o.run_id, o.tenant, o.ended_at, o.config_id, o.success, o.success_source, o.tags_json, s.status, s.action,
             s.rule, s.confidence, s.threshold, s.certified, s.propensity, s.verdict, s.draft_ok, s.attempts,
-            s.from_cache, s.features_json, k.state.label("look"), k.draft_ok.label("look_ok"),
+            s.from_cache, s.features_json, s.look.label("chance"), s.compared,
+            k.state.label("look"), k.draft_ok.label("look_ok"),
         )
         .select_from(
             _outcome.join(_step, and_(s.run_id == o.run_id, s.step == step_id))
@@ -193,18 +198,19 @@ def _recorded(row: Any, step: StoredStep, costs: CallCosts) -> RecordedDraft:
     features = _features(row.features_json, step)
     drafted = bool(features)
     draft_ok, truth = _truth(row, step, features, costs) if drafted else (None, None)
-    look = _look(row, step, costs) if drafted else 0.0
+    looked = looked_at(row, step, features, costs) if drafted else Looked(0.0, None, False)
+    validator_ok, contradicted = _validator(row, step, truth, draft_ok)
     return RecordedDraft(
         run_id=row.run_id, tenant=row.tenant, step=step.id, ended_at=row.ended_at, config_id=row.config_id,
         mode=step.mode, tags=orjson.loads(row.tags_json), features=features, confidence=row.confidence,
         threshold=row.threshold, certified=bool(row.certified), action=row.action, rule=row.rule, status=row.status,
-        attempts=row.attempts, reached=drafted and step.reached(row.rule),
-        propensity=1.0 if truth in ("label", "proof") else look, look=look, draft_ok=draft_ok, truth=truth,
-        validator_ok=_validator_ok(row, truth, draft_ok), draft_cost=costs.of("draft", "sample"),
+        attempts=row.attempts, reached=looked.reached,
+        propensity=1.0 if truth in ("label", "proof") else looked.chance, look=looked.chance, draft_ok=draft_ok,
+        truth=truth, validator_ok=validator_ok, contradicted=contradicted, draft_cost=costs.of("draft", "sample"),
         validator_cost=costs.of("judge", "repair", "redo") or costs.of("spot_check"),
         alone_cost=_alone(costs), draft_bound=costs.bound("draft", "sample"),
         validator_bound=costs.bound("judge", "repair", "redo") or costs.bound("spot_check"),
-        unanswered=row.propensity if truth is None and _is_unanswered(row) else None,
+        unanswered=looked.unanswered,
         waits=truth is None and row.look == "pending", refused=_refused(row) if drafted and truth is None else None,
         from_cache=bool(row.from_cache),
     )
@@ -230,7 +236,7 @@ def _truth(
         return bool(row.look_ok), "spot_check"
     if row.draft_ok is not None:
         return bool(row.draft_ok), "validator"
-    if _is_rejected(row, costs):
+    if is_rejected(row, costs):
         return False, "validator"
     return None, None
 
@@ -243,45 +249,26 @@ def _is_labelled(row: Any) -> bool:
     return bool(row.draft_ok) != approved
 
 
-def _look(row: Any, step: StoredStep, costs: CallCosts) -> float:
-    """The chance with which the validator came to see the draft; 0.0 where it was to, and did not."""
-    accepted = row.status == "accepted"
-    validated = row.status in VALIDATED and row.draft_ok is not None
-    if _is_unanswered(row) or not (accepted or validated or _is_rejected(row, costs)):
-        return 0.0
-    return step.chance_of_a_look(
-        row.run_id, row.rule, row.propensity, row.confidence, row.threshold, escalated=not accepted
-    )
-
-
-def _is_rejected(row: Any, costs: CallCosts) -> bool:
-    return row.rule == "rejected" and costs.asked("judge", "repair")
-
-
-def _is_unanswered(row: Any) -> bool:
-    """One that is still to be made is unanswered as well: left out, its like would count for less than they are."""
-    return row.look in ("pending", "unanswered", "forbidden") or (row.look == "done" and row.look_ok is None)
-
-
 def _refused(row: Any) -> Reason | None:
     if row.status not in WITHOUT_ANSWER:
         return None
     return next((reason for reason, rules in RULES.items() if row.rule in rules), None)
 
 
-def _validator_ok(row: Any, truth: Truth | None, draft_ok: bool | None) -> bool | None:
-    """Where the validator's word is the reference, it is right. Where it is not, its own answer was compared with the
-    reference; what a spot check found tells as much of a draft that is right, and of one that is wrong only where
-    the two agree."""
+def _validator(row: Any, step: StoredStep, truth: Truth | None, draft_ok: bool | None) -> tuple[bool | None, bool]:
+    """Was it right, and did it contradict the draft so that nobody knows? Where its word is the reference, it is right;
+    elsewhere its own answer was compared with the reference. What a spot check found tells as much where it agrees with
+    the draft, and where the label does: of another answer than a wrong draft, or a proven one, nobody knows."""
     if truth in ("validator", "spot_check"):
-        return True
-    if truth is None:
-        return None
+        return True, False
     if row.status in VALIDATED:
-        return bool(row.success) if row.success_source == truth else None
-    if row.look == "done" and row.look_ok is not None and (row.look_ok or draft_ok):
-        return bool(row.look_ok) == bool(draft_ok)
-    return None
+        by = truth or ("label" if row.success_source == "label" else "proof") if step.is_last else None
+        return (bool(row.success) if row.success_source == by else None), False
+    if truth is None or row.look != "done" or row.look_ok is None:
+        return None, False
+    if row.look_ok or (draft_ok and truth == "label"):
+        return bool(row.look_ok) == bool(draft_ok), False
+    return None, True
 
 
 def _alone(costs: CallCosts) -> Money | None:

@@ -21,6 +21,8 @@ from orchestrator.quality.what_if.power_sums import PARTS
 
 FEW, SKEWED, MATTERS = 10, 8.0, 0.05
 """How many seen a mean needs to stand for others: FEW, and SKEWED x skewness squared; if it makes up MATTERS of all."""
+TAILED = 4.0
+"""Excess kurtosis over skewness squared: 1.5 of a gamma, about 2 of a log-normal; a sample shows too little of it."""
 VERDICT = PARTS.index("verdict")
 NOT_RESERVED = "no interval: what was reserved is not known"
 
@@ -42,11 +44,20 @@ class _Part:
         return self.common if pool.owed and pool.seen < 2 else pool
 
     @cached_property
-    def enough(self) -> float:
-        """How many a mean needs that stands for others: by the skewness of all that were seen, since of a few it does
-        not show."""
+    def skewness(self) -> float:
+        """Of all that were seen, since of a few it does not show."""
         seen = [group.sums for group in self.groups if group.knows(self.at)]
-        return max(FEW, SKEWED * shape_of(seen, [_once(self.at)] * len(seen)).skewness ** 2) if seen else FEW
+        return shape_of(seen, [_once(self.at)] * len(seen)).skewness if seen else 0.0
+
+    @property
+    def enough(self) -> float:
+        """How many a mean needs that stands for others."""
+        return max(FEW, SKEWED * self.skewness**2)
+
+    def freedom(self, seen: int) -> float:
+        """Degrees of freedom of a variance that so many show: that of a variance itself grows with the kurtosis
+        (Cramér 1946, 27.4)."""
+        return 2.0 / (2.0 / (seen - 1) + TAILED * self.skewness**2 / seen)
 
     @property
     def owing(self) -> list[tuple[Pool, Pool]]:
@@ -161,8 +172,8 @@ class Costing:
     def freedom(self) -> float:
         n, whole = self.shape.n, self.shape.error**2
         drawn = [
-            ((s.owed / n) ** 2 * s.variance / s.seen, s.seen - 1) for part in self._parts for s in part.sources
-            if s.seen > 1
+            ((s.owed / n) ** 2 * s.variance / s.seen, part.freedom(s.seen))
+            for part in self._parts for s in part.sources if s.seen > 1
         ]
         rest = max(whole - sum(part for part, _ in drawn), 0.0)
         below = sum(part**2 / nu for part, nu in [*drawn, (rest, n - 1)])

@@ -1,6 +1,7 @@
 """The frontier as an SVG picture: cost to the right, quality upwards. Written by hand, so that it needs no library.
 
-Colours follow the reader's light or dark setting; every mark has a shape of its own, and its interval as bars.
+Colours follow the reader's light or dark setting; every mark has a shape of its own, and its interval as bars. What is
+to be said of the figures stands below them: a picture travels without its table.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 
 from orchestrator.quality.what_if.simulate import Simulation
 from orchestrator.quality.what_if.what_if import Figure, PolicyFigures
@@ -17,6 +19,8 @@ WIDTH, HEIGHT = 820, 560
 BARS_TO = 1.5
 """How far bars of cost may stretch the picture, over the largest cost; one that ends beyond it ends in an arrow."""
 LEFT, RIGHT, TOP, BOTTOM = 84, 28, 78, 128
+NOTE_LINE, NOTE_WIDTH = 18, 112
+"""Pixels from one line of the notes to the next, and characters in it."""
 
 _STYLE = """
   text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 13px; fill: #24292f; }
@@ -75,11 +79,13 @@ def svg(simulation: Simulation) -> str:
         *_legend(simulation, marked),
     ]
     title = f"{simulation.pipeline} / {simulation.step}: cost against quality"
+    notes = list(_notes(simulation))
+    height = HEIGHT + (len(notes) + 1) * NOTE_LINE * bool(notes)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'role="img" aria-labelledby="title description">\n<title id="title">{escape(title)}</title>\n'
         f'<desc id="description">{escape(_described(drawn))}</desc>\n<style>{_STYLE}</style>\n'
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>\n' + "\n".join(body) + "\n</svg>\n"
+        f'<rect class="paper" width="{WIDTH}" height="{height}"/>\n' + "\n".join([*body, *notes]) + "\n</svg>\n"
     )
 
 
@@ -191,6 +197,13 @@ def _why_absent(one: PolicyFigures) -> str:
     if one.quality.value is None:
         return " (quality unknown)"
     return " (cost unknown)" if one.cost.value is None else ""
+
+
+def _notes(simulation: Simulation) -> Iterator[str]:
+    """Under the legend, each from a line of its own."""
+    lines = (line for note in simulation.notes for line in wrap(note, NOTE_WIDTH, subsequent_indent="  "))
+    for i, line in enumerate(lines, start=1):
+        yield _text(LEFT + (12 if line.startswith("  ") else 0), HEIGHT + i * NOTE_LINE, line.strip(), "small")
 
 
 def _described(drawn: Sequence[PolicyFigures]) -> str:

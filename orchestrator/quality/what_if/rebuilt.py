@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.config.feature_names import LOGPROB_VALUE
-from orchestrator.quality.history.recorded import VALIDATED, RecordedDraft
+from orchestrator.quality.history.looks import VALIDATED
+from orchestrator.quality.history.recorded import RecordedDraft
 from orchestrator.records import Json, Signal
 
 

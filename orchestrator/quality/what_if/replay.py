@@ -12,8 +12,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orchestrator.cascade.bounds import enforce
 from orchestrator.cascade.confidence import FittedConfidence
-from orchestrator.cascade.policy import CompiledPolicy, enforce
+from orchestrator.cascade.policy import CompiledPolicy
 from orchestrator.cascade.policy_views import AfterView, BeforeDecision, GateReading
 from orchestrator.cascade.rules import draw
 from orchestrator.cascade.signals import task_features
@@ -96,7 +97,7 @@ class Replay:
             return (forbid,) * len(bars)
         if not self.asks_little:
             return tuple(self._decided(run, forbid, bar) for bar in bars)
-        drawn = tuple([draw(_anew(run.draft), name) < sample for name, sample in self.samples])
+        drawn = tuple([draw(_anew(run.draft), name, run.draft.attempts) < sample for name, sample in self.samples])
         alike = (forbid, run.oks, run.unknown, run.parsed, run.draft.attempts, drawn)
         return tuple([self._as_before(alike, run, forbid, bar) for bar in bars])
 
@@ -141,11 +142,10 @@ class Replay:
         ))
         if missed := run.missed | run.unknown:
             return _unknown(_not_kept(missed))
-        validator = self._validator(said)
-        possible = validator is not None and self._location(validator) not in forbid
         decision = enforce(
-            said, escalation_possible=possible, redraft_possible=draft.attempts < self.step.config.draft.max_attempts,
-            spot_check_possible=possible, signals=run.signals, parsed=run.parsed,
+            said, escalation_possible=lambda to: self._may_see(to, forbid),
+            redraft_possible=draft.attempts < self.step.config.draft.max_attempts,
+            spot_check_possible=self._may_see(None, forbid), signals=run.signals, parsed=run.parsed,
         )
         match decision.action:
             case "accept" | "spot_check":
@@ -166,12 +166,11 @@ class Replay:
         return found
 
     def _undrafted(self, decision: Decision, forbid: frozenset[str]) -> Move:
-        validator = self._validator(decision)
-        if decision.action != "escalate" or validator is None or self._location(validator) in forbid:
+        if decision.action != "escalate" or not self._may_see(decision.to, forbid):
             return Move(kind="hand_off", rule=decision.rule, drafted=False)
         own = self.step.config.validate_
-        if own is None or validator != own.model:
-            return _unknown(f"rule {decision.rule!r} asks {validator!r}, whose answers were never recorded")
+        if own is None or decision.to not in (None, own.model):
+            return _unknown(f"rule {decision.rule!r} asks {decision.to!r}, whose answers were never recorded")
         return Move(kind="escalate", rule=decision.rule, drafted=False)
 
     def _escalated(self, decision: Decision) -> Move:
@@ -183,9 +182,11 @@ class Replay:
             return _unknown(f"rule {decision.rule!r} validates by {mode!r}, which was never recorded")
         return Move(kind="escalate", rule=decision.rule, anew=mode == "redo")
 
-    def _validator(self, decision: Decision) -> str | None:
+    def _may_see(self, to: str | None, forbid: frozenset[str]) -> bool:
+        """May the validator that a rule names (None: the step's own) be sent this task?"""
         own = self.step.config.validate_
-        return decision.to or (own.model if own else None)
+        model = to or (own.model if own else None)
+        return model is not None and self._location(model) not in forbid
 
     @property
     def _may_forbid_validator(self) -> bool:

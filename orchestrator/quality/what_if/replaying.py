@@ -30,7 +30,8 @@ def replaying(
     config = loaded.config
     compiled = compile_policy(policy, allow_imports=config.allow_imports)
     signals = compile_signals(
-        step.config.signals, output_schema=step.output_schema, allow_imports=config.allow_imports
+        step.config.signals, output_schema=step.output_schema, output_model=step.output_model,
+        allow_imports=config.allow_imports,
     )
     schema = step.output_schema
     rules: Sequence[CompiledRule[Any]] = [*compiled.forbids, *compiled.deciders, *compiled.afters]

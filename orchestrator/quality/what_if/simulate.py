@@ -19,8 +19,8 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from orchestrator.cascade.policy import broken
-from orchestrator.config.certificate import certificate_digest
+from orchestrator.cascade.bounds import broken
+from orchestrator.config.certificate import known_as
 from orchestrator.config.loaded import LoadedPipeline, LoadedStep
 from orchestrator.config.policy import PolicyConfig
 from orchestrator.errors import InputError
@@ -28,7 +28,9 @@ from orchestrator.quality.history.recorded import PAGE, RecordedDraft, each_reco
 from orchestrator.quality.what_if.cases import always_draft, case_of
 from orchestrator.quality.what_if.frontier import Frontier, frontier
 from orchestrator.quality.what_if.groups import Group, KeptRuns, merged
+from orchestrator.quality.what_if.notes import of_cost, of_quality
 from orchestrator.quality.what_if.nothing import nothing_to_replay
+from orchestrator.quality.what_if.order import against_validating
 from orchestrator.quality.what_if.rebuilt import Rebuilt
 from orchestrator.quality.what_if.replay import ALWAYS_VALIDATE, DOUBTFUL_BAR, SUREST_BAR, Move, Replay
 from orchestrator.quality.what_if.replaying import replaying
@@ -46,8 +48,8 @@ PRESENT, PROPOSED, SUREST, DOUBTFUL = range(4)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """What became of the question. `policies`: the present one, the proposed one where there is one, always draft,
-    always validate. `not_told` counts, by reason, runs whose move under a policy can't be known. Times are epoch
-    seconds; costs are in `currency`."""
+    always validate. `not_told` counts, by reason, runs whose move under a policy can't be known. `notes` say what the
+    figures rest on and leave open. Times are epoch seconds; costs are in `currency`."""
 
     pipeline: str
     step: str
@@ -143,10 +145,10 @@ def _read(
 def _revoked(connection: Connection, loaded: LoadedPipeline, step: LoadedStep) -> str:
     """When and why spot checks revoked the step's present certificate; empty where they did not."""
     certificate = step.confidence.certificate
-    present = (step.config.id, certificate_digest(certificate)) if certificate else None
+    present = [(step.config.id, digest) for digest in known_as(certificate)] if certificate else []
     return next((
         f"revoked on {datetime.fromtimestamp(lapse.at, UTC).date()}: {lapse.reason}"
-        for lapse in listed(connection, loaded.config.pipeline) if (lapse.step, lapse.certificate) == present
+        for lapse in listed(connection, loaded.config.pipeline) if (lapse.step, lapse.certificate) in present
     ), "")
 
 
@@ -233,10 +235,12 @@ def _counted(counts: Iterable[tuple[str, int]]) -> Counter[str]:
 def _supported(name: str, groups: Sequence[Group], confidence: float) -> PolicyFigures:
     """Its figures; without a quality where that rests on drafts that can never be known to be right."""
     found = figures(name, groups, confidence)
+    if name in ("present", "proposed"):
+        found = replace(found, gain=against_validating(groups, confidence))
     unseen = unsupported(groups).total()
     if not unseen:
         return found
-    return replace(found, quality=Figure(value=None, note=f"{unseen:,} accepted drafts can never be seen"))
+    return replace(found, quality=Figure(value=None, note=f"{unseen:,} accepted drafts can never be seen"), gain=None)
 
 
 def _frontier(found: _Read, proposed: Replay, confidence: float) -> Frontier:
@@ -253,16 +257,8 @@ def _notes(
         yield f"{cached:,} runs were answered from the cache: they follow the runs that made those answers"
     if undrafted := found.left_out["validate_only"]:
         yield f"{undrafted:,} runs in mode validate_only are left out: they drafted nothing"
-    if assumed := sum(group.n for group in runs if group.like.assumed_right):
-        yield f"{assumed:,} labelled tasks never came to the validator: there it counts as right"
-    if missed := sum(group.n for group in runs if group.like.look == "missed" or group.like.unanswered is not None):
-        yield f"{missed:,} drafts were to be looked at and were not: every interval allows for both ways they may be"
-    for one in policies:
-        if one.extrapolated:
-            yield (
-                f"{one.name}: the cost of {one.extrapolated:,} calls is taken from tasks that came to be validated "
-                "otherwise, and may be another"
-            )
+    yield from of_quality(runs, policies)
+    yield from of_cost(policies)
     if present.bar.threshold is None and present.bar.problem:
         yield f"the present policy has no threshold: {present.bar.problem}"
     elif found.revoked:

@@ -1,8 +1,9 @@
 """What a policy would have been worth: quality and cost for each task, from runs made under another one.
 
 Quality is the share of tasks answered right by the reference (a label, a proof, else the validator's word; what goes to
-a person is not answered). Where a draft that would now be accepted was seen with probability 1 its truth counts; where
-it was spot-checked, the checked of equal propensity stand for all (docs/what_if.md).
+a person is not answered). Where the truth of what would now be served was seen with probability 1 it counts: of the
+draft, or of the validator where a label judges it. Where it was seen by a draw, the seen of equal propensity stand for
+all (docs/what_if.md).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from functools import lru_cache
 
 from orchestrator.finance.rates import long_run_rate
 from orchestrator.intervals import Interval, clopper_pearson
-from orchestrator.quality.what_if.cases import Case
 from orchestrator.quality.what_if.cost_ratio import cost_ratio
 from orchestrator.quality.what_if.groups import Group
 from orchestrator.quality.what_if.linear_costs import NOT_RESERVED, Costing
@@ -37,7 +37,9 @@ class Figure:
 class PolicyFigures:
     """A policy over the recorded tasks. Shares are of the tasks whose move could be told; `unknown` is the share of the
     others, which every interval allows for. `cost` is in currency units for each task, `ratio` over always validating.
-    `extrapolated`: validations whose cost is taken from tasks that came to be validated otherwise."""
+    `extrapolated`: validations whose cost is taken from tasks that came to be validated otherwise. `gain`: the share
+    answered right less that of always validating, task by task; None where the validator is the reference, and where it
+    was not asked for."""
 
     name: str
     accepted: float
@@ -48,6 +50,7 @@ class PolicyFigures:
     cost: Figure
     ratio: Figure
     extrapolated: int = 0
+    gain: Figure | None = None
 
 
 def unsupported(groups: Sequence[Group]) -> Counter[str]:
@@ -76,9 +79,10 @@ def figures(name: str, groups: Sequence[Group], confidence: float = 0.95) -> Pol
 
 
 def quality(groups: Sequence[Group], confidence: float = 0.95) -> Figure:
-    """The share answered right. What can't be told is wrong for the lower end and right for the upper one."""
-    cells = answered_right(groups)
-    found, value = long_run_rate(cells, confidence), estimated_share(cells)
+    """The share answered right. What can't be told is wrong for the lower end and right for the upper one. A validator
+    that contradicts a wrong draft, of which no more is known, counts in the estimate as right: it mostly is."""
+    found = long_run_rate(answered_right(groups), confidence)
+    value = estimated_share(answered_right(groups, contradicting=True))
     if found is None or value is None:
         return Figure(value=None, low=0.0, high=1.0, note="not one of them is known")
     return Figure(value=min(found.high, max(found.low, value)), low=found.low, high=found.high)
@@ -86,7 +90,7 @@ def quality(groups: Sequence[Group], confidence: float = 0.95) -> Figure:
 
 def always_validating(groups: Sequence[Group], confidence: float = 0.95) -> Costing:
     """What it costs to have the validator do every task."""
-    chances = [_chance(group.like) for group in groups]
+    chances = [group.like.chance for group in groups]
     return Costing(groups, [_ALONE] * len(groups), chances, {chance: chance for chance in chances}, confidence)
 
 
@@ -96,7 +100,7 @@ def _costs(groups: Sequence[Group], told: int, n: int, confidence: float) -> tup
         none = Figure(value=None, note="no move is known")
         return none, none, 0
     kept = [group for group in groups if group.move.kind != "unknown"]
-    cells = [(_chance(group.like), group.move.kind, group.move.drafted) for group in kept]
+    cells = [(group.like.chance, group.move.kind, group.move.drafted) for group in kept]
     unknown = _Unknown(n - told, n, _dearest(groups), confidence)
     chance_of: dict[Hashable, float] = {cell: cell[0] for cell in cells}
     cost = Costing(kept, [_need(group.move) for group in kept], cells, chance_of, unknown.left)
@@ -108,10 +112,6 @@ def _costs(groups: Sequence[Group], told: int, n: int, confidence: float) -> tup
         replace(unknown, dearest=dearest).widened(ratio.value, ratio.interval, ratio.note, scale=1.0),
         cost.extrapolated,
     )
-
-
-def _chance(case: Case) -> float:
-    return case.propensity if case.seen_by_chance is None else case.seen_by_chance
 
 
 _ALONE = Need(alone=1.0)
