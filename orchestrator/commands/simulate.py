@@ -65,11 +65,12 @@ def simulate(
     ))
     if svg is not None:
         svg.write_text(picture(found), encoding="utf-8")
-        note(f"written to {svg}")
     if as_json:
         print_json(found)
     else:
         _print(found)
+    if svg is not None:
+        note(f"written to {svg}")
 
 
 def _policy(path: Path | None, loaded: LoadedPipeline) -> PolicyConfig | None:
