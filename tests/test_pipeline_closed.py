@@ -54,7 +54,7 @@ def test_a_script_that_never_closes_its_pipeline_ends(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
-import asyncio, sys
+import asyncio, signal, sys
 from orchestrator import Pipeline
 from orchestrator.testing import ScriptedModel
 
@@ -63,6 +63,7 @@ class Slow(ScriptedModel):
         print("asked", flush=True)
         await asyncio.Event().wait()
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 clients = {"drafter": Slow([], name="drafter"), "validator": ScriptedModel([])}
 with Pipeline.load(sys.argv[1], store=sys.argv[2], clients=clients) as pipeline:
     try:
@@ -79,7 +80,10 @@ def test_a_map_that_is_interrupted_says_no_more_than_that(tmp_path: Path) -> Non
     command = [sys.executable, "-c", INTERRUPTED, str(path), store]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "asked\n"
-        process.send_signal(signal.SIGINT)
-        said, complaints = process.communicate(timeout=120)
+        try:
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(signal.SIGINT)
+            said, complaints = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert (process.returncode, said, complaints) == (0, "interrupted\nclosed\n", "")
