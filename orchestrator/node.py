@@ -44,4 +44,4 @@ def _of(state: Any, key: str) -> Any:
 
 
 def _keys(state: Any) -> list[str]:
-    return sorted(state if isinstance(state, Mapping) else vars(state))
+    return sorted(state if isinstance(state, Mapping) else getattr(state, "__dict__", ()))

@@ -79,7 +79,7 @@ class LoopThread:
                     found = coming.result()
                 except StopAsyncIteration:
                     return
-                except BaseException:
+                except BaseException:  # Ctrl-C too: what was asked for goes on in the loop otherwise
                     coming.cancel()
                     raise
                 yield found

@@ -258,7 +258,7 @@ def _label(found: dict[str, Any], where: str) -> Label:
         if found.get("expected") is None:
             raise InputError(f"{where}: id {task_id!r} has no `expected`: calibration needs the right answer of each")
         return Label(where=where, id=str(task_id), expected=found["expected"])
-    return _of_task(as_task({**found, "id": None if task_id is None else str(task_id)}), where)
+    return _of_task(as_task(found), where)
 
 
 def _of_task(task: Task, where: str) -> Label:
