@@ -102,6 +102,8 @@ async def test_a_calibration_pauses_no_live_task_and_is_paused_by_none(tmp_path:
         (["--ledger", "--tasks", str(ORDERS)], "--tasks goes with --spend"),
         (["--ledger", "--validate"], "--validate goes with --labels"),
         (["--spend", "1"], "is not an amount of money"),
+        (["--ledger", "--since", "soon"], "--since is 'soon': write a day"),
+        (["--ledger", "--since", "2026-11-02", "--until", "2026-11-01"], "--until is the day after the last"),
         (["--ledger", "--max-regret", "3"], "'3' is not a share: write 3% or 0.03"),
     ],
 )

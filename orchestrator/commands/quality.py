@@ -89,7 +89,7 @@ def calibrate(
 
     if (since is not None or until is not None) and not ledger:
         raise click.UsageError("--since and --until go with --ledger")
-    period = parse_period(since=since, until=until, tz=tz)
+    period = parse_period(since=since, until=until, tz=tz, options=("--since", "--until"))
     source = _source(labels, ledger, spend, tasks, period, validate=validate, yes=yes)
     done = asyncio.run(calibrated(pipeline, source, **settings, bars=bar))
     if as_json:

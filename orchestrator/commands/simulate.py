@@ -58,7 +58,7 @@ def simulate(
     if threshold is not None and not math.isfinite(threshold):
         raise click.BadParameter(f"{threshold!r} is no threshold: write a number", param_hint="--threshold")
     loaded = load_pipeline(pipeline)
-    period = parse_period(since=since, until=until, tz=tz)
+    period = parse_period(since=since, until=until, tz=tz, options=("--since", "--until"))
     proposed = _policy(policy, loaded)
     found = with_store(store, lambda opened: replay(
         opened, loaded, policy=proposed, threshold=threshold, step=step, since=period.since_at, until=period.until_at,

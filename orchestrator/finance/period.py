@@ -34,11 +34,13 @@ class Period:
 
 
 def parse_period(
-    *, month: str | None = None, since: str | None = None, until: str | None = None, tz: str = "UTC"
+    *, month: str | None = None, since: str | None = None, until: str | None = None, tz: str = "UTC",
+    options: tuple[str, str] = ("--from", "--to"),
 ) -> Period:
     """`month` is YYYY-MM; `since` and `until` are days or times in ISO 8601, local to `tz` unless they say otherwise.
 
-    `until` itself is outside. Raises InputError for anything else, and for a period that ends before it starts.
+    `until` itself is outside; `options` are what the command calls the two. Raises InputError for anything else, and
+    for a period that ends before it starts.
     """
     zone = _zone(tz)
     start: datetime | None
@@ -48,10 +50,11 @@ def parse_period(
             raise InputError("give --month, or --from and --to, not both")
         start, end = _month(month, zone)
     else:
-        start = None if since is None else _time(since, "--from", zone)
-        end = None if until is None else _time(until, "--to", zone)
+        start = None if since is None else _time(since, options[0], zone)
+        end = None if until is None else _time(until, options[1], zone)
     if start is not None and end is not None and end <= start:
-        raise InputError(f"the period ends at {until!r}, not after its start {since!r}: --to is the day after the last")
+        words = f"the period ends at {until!r}, not after its start {since!r}"
+        raise InputError(f"{words}: {options[1]} is the day after the last")
     return Period(since=start, until=end, tz=tz)
 
 
